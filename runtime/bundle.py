@@ -23,7 +23,7 @@ SCHEMA = 1
 TASKS = ("enhance", "separate", "target", "echo")
 FRONT_ENDS = ("stft", "waveform")
 ROLES = ("audio", "spectrum", "embedding", "reference")
-STATE_KINDS = ("carry", "ring")
+STATE_KINDS = ("carry",)
 BUNDLE_FOLDER = Path(__file__).parent / "bundles"
 
 
@@ -41,8 +41,7 @@ class Port:
 class State:
     """One tensor that the model remembers: graph input `name`, graph output `next`, and how it is carried over.
 
-    `kind` is "carry" (the next value replaces the old one) or "ring" (the step emits one new entry, which whoever
-    holds the state writes over the oldest one along `axis`).
+    `kind` is "carry": the next value replaces the old one.
     """
 
     name: str
@@ -253,7 +252,7 @@ def _check_graph(info: BundleInfo, inputs: dict[str, list], outputs: dict[str, l
     """The description must name exactly the inputs and outputs of the graph, with their shapes."""
     told_inputs = {item.name: list(item.shape) for item in (*info.inputs, *info.states)}
     told_outputs = {item.name: list(item.shape) for item in info.outputs} | {
-        state.next: list(state.shape) for state in info.states if state.kind == "carry"
+        state.next: list(state.shape) for state in info.states
     }
     for direction, told, found in (("input", told_inputs, inputs), ("output", told_outputs, outputs)):
         for name in told:
@@ -264,12 +263,8 @@ def _check_graph(info: BundleInfo, inputs: dict[str, list], outputs: dict[str, l
                     f"{where}: {direction} {name!r} has shape {told[name]} in the metadata, {found[name]} in the graph"
                 )
         for name in found:
-            if name not in told and not (direction == "output" and _is_ring_output(info, name)):
+            if name not in told:
                 raise BundleError(f"{where}: the graph has {direction} {name!r}, which the metadata does not name")
-
-
-def _is_ring_output(info: BundleInfo, name: str) -> bool:
-    return any(state.kind == "ring" and state.next == name for state in info.states)
 
 
 class _Reader:
@@ -278,7 +273,7 @@ class _Reader:
     def __init__(self, content: Mapping[str, Any], where: str, prefix: str = ""):
         self.content, self.where, self.prefix = content, where, prefix
 
-    def typed(self, key: str, kind: type, expected: str) -> Any:
+    def typed(self, key: str, kind: type | tuple[type, ...], expected: str) -> Any:
         if key not in self.content:
             raise BundleError(f"{self.where}: key '{self.prefix}{key}' is missing; expected {expected}")
         value = self.content[key]
@@ -324,7 +319,7 @@ class _Reader:
     def states(self, key: str) -> tuple[State, ...]:
         states = []
         for item in self.items(key):
-            initial = item.typed("initial", (int, float), "a number")  # type: ignore[arg-type]
+            initial = item.typed("initial", (int, float), "a number")
             if not np.isfinite(initial):
                 item._reject("initial", initial, "a finite number")
             name, following = item.text("name"), item.text("next")

@@ -51,7 +51,9 @@ def golden_from_json(content: Any, where: str) -> Golden:
     for side in ("inputs", "outputs"):
         if not isinstance(content[side], dict) or not content[side]:
             raise BundleError(f"{where}: key 'golden.{side}' must be an object with at least one array")
-        sides.append({name: _decode(item, f"{where}: key 'golden.{side}.{name}'") for name, item in content[side].items()})
+        sides.append(
+            {name: _decode(item, f"{where}: key 'golden.{side}.{name}'") for name, item in content[side].items()}
+        )
     lengths = {len(array) for side in sides for array in side.values()}
     if len(lengths) != 1:
         raise BundleError(f"{where}: golden arrays differ in their number of frames: {sorted(lengths)}")

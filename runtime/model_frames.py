@@ -1,0 +1,117 @@
+"""One frame through a model: analysis, engine, synthesis, and what to do when the model fails."""
+
+from typing import Protocol
+
+import numpy as np
+
+from .bundle import BundleInfo
+from .engine import Engine
+from .errors import BundleError, EngineError
+from .frontend import Analysis, Synthesis
+from .kernels import kernel
+
+
+class FrameModel(Protocol):
+    """Turns frames of audio at the model's rate into frames that come `lookahead` samples later."""
+
+    def step(self, frame: np.ndarray, wet: np.ndarray) -> bool:
+        """float32 (channels, frame) in and out; False if the model failed and `wet` is the unprocessed signal."""
+
+    def reset(self) -> None: ...
+
+
+class SpectralFrames:
+    """Frames through a model that works on spectra.
+
+    A model with one channel gets a stream of its own for every channel, and then all channels are given one common
+    complex mask, the least-squares fit of what the model did to each:
+
+        M = sum_c Y_c conj(X_c) / sum_c |X_c|^2
+
+    so that level and time differences between the ears, and with them the direction of every sound, stay as they were.
+
+    A step that fails (an exception, or anything that is not finite) lets the input spectrum through instead, and
+    starts the model afresh. Overlap-add cross-fades between the two over 4 ms, so a failure never clicks.
+    """
+
+    def __init__(self, engine: Engine, channels: int):
+        info = engine.info
+        self.engines = [engine] + [engine.another() for _ in range(streams(info, channels) - 1)]
+        self.analysis = Analysis(info.windows, channels)
+        self.synthesis = Synthesis(info.windows, channels)
+        self.dry = np.zeros((channels, info.windows.bins), np.complex64)
+        self.wet = np.zeros_like(self.dry)
+        name_in, name_out = info.port("spectrum", "inputs").name, info.port("spectrum", "outputs").name
+        self._inputs = [_complex_view(each.inputs[name_in]) for each in self.engines]
+        self._outputs = [_complex_view(each.outputs[name_out]) for each in self.engines]
+
+    def step(self, frame: np.ndarray, wet: np.ndarray) -> bool:
+        self.analysis.step(frame, self.dry)
+        per_stream = len(self.dry) // len(self.engines)
+        fine = True
+        for index, engine in enumerate(self.engines):
+            rows = slice(index * per_stream, (index + 1) * per_stream)
+            self._inputs[index][:] = self.dry[rows]
+            try:
+                engine.step()
+            except EngineError:
+                fine = False
+                break
+            self.wet[rows] = self._outputs[index]
+        if fine and len(self.engines) > 1:
+            link_masks(self.dry, self.wet)
+        if not (fine and all_finite(self.wet)):
+            fine = False
+            self.wet[:] = self.dry
+            for engine in self.engines:
+                engine.reset()
+        self.synthesis.step(self.wet, wet)
+        return fine
+
+    def reset(self) -> None:
+        self.analysis.reset()
+        self.synthesis.reset()
+        for engine in self.engines:
+            engine.reset()
+
+
+def streams(info: BundleInfo, channels: int) -> int:
+    """How many streams of the model it takes for so many channels; raises BundleError if it cannot be done."""
+    if info.channels_in == info.channels_out == channels:
+        return 1
+    if info.channels_in == info.channels_out == 1:
+        return channels
+    raise BundleError(
+        f"model {info.name!r} has {info.channels_in} channel(s) in and {info.channels_out} out; it cannot process "
+        f"{channels} channel(s)"
+    )
+
+
+def _complex_view(array: np.ndarray) -> np.ndarray:
+    """(1, channels, 1, bins, 2) float32 seen as (channels, bins) complex64, in the same memory."""
+    return array.view(np.complex64).reshape(array.shape[1], array.shape[3])
+
+
+@kernel("void(complex64[:, ::1], complex64[:, ::1])")
+def link_masks(dry, wet):
+    """Replace the masks wet / dry of all channels by their common least-squares fit."""
+    channels, bins = dry.shape
+    for k in range(bins):
+        cross = np.complex64(0)
+        power = np.float32(1e-20)
+        for channel in range(channels):
+            x = dry[channel, k]
+            cross += wet[channel, k] * np.conj(x)
+            power += x.real * x.real + x.imag * x.imag
+        mask = cross / power
+        for channel in range(channels):
+            wet[channel, k] = mask * dry[channel, k]
+
+
+@kernel("boolean(complex64[:, ::1])")
+def all_finite(spectrum):
+    total = np.float32(0)  # stays zero unless something is infinite or not a number: 0 * inf is not a number
+    for channel in range(spectrum.shape[0]):
+        for k in range(spectrum.shape[1]):
+            total += np.float32(0) * spectrum[channel, k].real + np.float32(0) * spectrum[channel, k].imag
+    return total == 0

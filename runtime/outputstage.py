@@ -1,0 +1,169 @@
+"""The output stage: the last thing before the ears, in every mode.
+
+It owns the dry signal, delayed like the wet one, and decides per sample how the two are mixed:
+
+    heard = c wet + (1 - c) substitute            c falls to 0 where wet samples are missing, and fades back in
+    out   = limit(ramp * gain * (d dry + (1 - d) heard))      d follows the controls
+
+The substitute for missing wet samples is the dry signal at the level that the wet one had, which is let go within
+50 ms; what is left of the step between the two decays within milliseconds. So a lost frame neither clicks nor lets
+a burst of noise through, and a long stall turns into the plain dry signal.
+
+All of it is one kernel without allocation, for the audio callback.
+"""
+
+import numpy as np
+
+from .controls import Controls
+from .errors import HearloopError
+from .kernels import kernel
+from .safety import LARGEST_INPUT, LIMITER_RELEASE_MS, limit
+
+CONTROL_RAMP_MS = 20.0
+START_RAMP_MS = 50.0
+FADE_IN_MS = 5.0
+STEP_DECAY_MS = 2.0
+LEVEL_MEMORY_MS = 10.0
+LEVEL_RELEASE_MS = 50.0
+
+# Rows of the per-stage state vector.
+DRY_WEIGHT, GAIN, RAMP, RAMP_TARGET, WET_WEIGHT, LIMITER, WET_POWER, DRY_POWER, MATCH = range(9)
+
+
+class OutputStage:
+    """Mixes dry and wet, conceals, limits.
+
+    Parameters
+    ----------
+    channels : int
+    sample_rate : int
+        In Hz.
+    latency_samples : int
+        Delay of the wet signal, by which the dry one is delayed too.
+    controls : Controls
+    ceiling_dbfs : float
+        No output sample ever exceeds this.
+    """
+
+    def __init__(
+        self, channels: int, sample_rate: int, latency_samples: int, controls: Controls, ceiling_dbfs: float = -1.0
+    ):
+        if not -60 <= ceiling_dbfs <= 0:
+            raise HearloopError(f"ceiling_dbfs is {ceiling_dbfs!r}; expected a number from -60 to 0")
+        self.controls = controls
+        self.ceiling = np.float32(10 ** (ceiling_dbfs / 20))
+        self._line = np.zeros((channels, latency_samples + 1), np.float32)
+        self._at = np.zeros(1, np.int64)
+        self._state = np.zeros(9, np.float32)
+        self._bridge = np.zeros((2, channels), np.float32)  # step left to decay, last sample heard
+        per_ms = sample_rate / 1000
+        self._rates = np.array(
+            [
+                1 / (CONTROL_RAMP_MS * per_ms),
+                1 / (START_RAMP_MS * per_ms),
+                1 / (FADE_IN_MS * per_ms),
+                np.exp(-1 / (STEP_DECAY_MS * per_ms)),
+                np.exp(-1 / (LEVEL_MEMORY_MS * per_ms)),
+                1 - np.exp(-1 / (LEVEL_RELEASE_MS * per_ms)),
+                1 - np.exp(-1 / (LIMITER_RELEASE_MS * per_ms)),
+            ],
+            np.float32,
+        )
+        self.reset()
+
+    def process(self, samples: np.ndarray, wet: np.ndarray, wet_valid: bool, out: np.ndarray) -> None:
+        """Take the input and the wet signal, float32 (channels, n) each; write (channels, n).
+
+        Where `wet_valid` is false, `wet` is not looked at.
+        """
+        output_stage(
+            samples,
+            wet,
+            wet_valid,
+            out,
+            self._line,
+            self._at,
+            self._state,
+            self._bridge,
+            self._rates,
+            self.controls.targets,
+            self.ceiling,
+        )
+
+    def start(self, ramp: bool = True) -> None:
+        """Open the output, by default with a ramp from silence."""
+        self._state[RAMP_TARGET] = 1
+        if not ramp:
+            self._state[RAMP] = 1
+
+    def stop(self) -> None:
+        """Close the output with a ramp; `silent` tells when it has ended."""
+        self._state[RAMP_TARGET] = 0
+
+    @property
+    def silent(self) -> bool:
+        return self._state[RAMP] == 0 and self._state[RAMP_TARGET] == 0
+
+    def reset(self) -> None:
+        """Forget all signal; the ramp stays where it is."""
+        self._line[:] = 0
+        self._at[:] = 0
+        self._bridge[:] = 0
+        ramp, target = self._state[RAMP], self._state[RAMP_TARGET]
+        self._state[:] = (self.controls.targets[0], self.controls.targets[1], ramp, target, 1, 1, 0, 0, 1)
+
+
+@kernel("float32(float32, float32, float32)")
+def _approach(value, target, step):
+    """Move in a straight line, and arrive exactly."""
+    return min(value + step, target) if value < target else max(value - step, target)
+
+
+@kernel(
+    "void(float32[:, :], float32[:, :], boolean, float32[:, :], float32[:, ::1], int64[::1], float32[::1], "
+    "float32[:, ::1], float32[::1], float32[::1], float32)"
+)
+def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, targets, ceiling):
+    channels, count = samples.shape
+    length = line.shape[1]
+    one = np.float32(1)
+    if not wet_valid and state[WET_WEIGHT] > 0:
+        # The wet signal ends here: keep its level against the dry one, and bridge the step.
+        state[MATCH] = min(np.sqrt((state[WET_POWER] + 1e-12) / (state[DRY_POWER] + 1e-12)), 1.0)
+    lost = not wet_valid and state[WET_WEIGHT] > 0
+    for n in range(count):
+        write = at[0]
+        read = write + 1 if write + 1 < length else 0
+        at[0] = read
+        state[DRY_WEIGHT] = _approach(state[DRY_WEIGHT], targets[0], rates[0])
+        state[GAIN] = _approach(state[GAIN], targets[1], rates[0] * max(targets[1], one))
+        state[RAMP] = _approach(state[RAMP], state[RAMP_TARGET], rates[1])
+        state[WET_WEIGHT] = min(state[WET_WEIGHT] + rates[2], one) if wet_valid else np.float32(0)
+        state[MATCH] += rates[5] * (one - state[MATCH])
+        c, d = state[WET_WEIGHT], state[DRY_WEIGHT]
+        # A smooth ramp: it starts and ends without a corner.
+        ramp = state[RAMP] * state[RAMP] * (3 - 2 * state[RAMP])
+        wet_power, dry_power = np.float32(0), np.float32(0)
+        for channel in range(channels):
+            value = samples[channel, n]
+            if not np.isfinite(value):
+                value = np.float32(0)
+            line[channel, write] = min(max(value, -LARGEST_INPUT), LARGEST_INPUT)
+            dry = line[channel, read]
+            substitute = state[MATCH] * dry
+            if lost and n == 0:
+                bridge[0, channel] = bridge[1, channel] - substitute
+            substitute += bridge[0, channel]
+            bridge[0, channel] *= rates[3]
+            heard = substitute
+            if wet_valid and np.isfinite(wet[channel, n]):
+                heard = c * wet[channel, n] + (one - c) * substitute if c < one else wet[channel, n]
+                wet_power += wet[channel, n] * wet[channel, n]
+                dry_power += dry * dry
+            bridge[1, channel] = heard
+            mixed = dry if d == one else heard if d == 0 else d * dry + (one - d) * heard
+            out[channel, n] = ramp * state[GAIN] * mixed
+        if wet_valid:
+            state[WET_POWER] = rates[4] * state[WET_POWER] + (one - rates[4]) * wet_power
+            state[DRY_POWER] = rates[4] * state[DRY_POWER] + (one - rates[4]) * dry_power
+        state[LIMITER] = limit(out, n, state[LIMITER], rates[6], ceiling)
