@@ -1,9 +1,9 @@
 """The delay that fixed frames cost when blocks of another size come in, and the queue that realises it.
 
-A processor must return as many samples as it is given, at once. It can only compute when a frame is complete, so it
-has to keep some finished samples in hand: the re-blocking delay. The smallest one that never runs dry follows from
-counting. If F(n) outputs exist after n inputs, the delay is the largest n - F(n) over all n at which a block can end. For frames
-of i and blocks of o samples at one rate this is i - gcd(o, i), and i - 1 when blocks may have any size.
+A processor must return as many samples as it is given, at once. It can only compute when a frame is complete, so it has
+to keep some finished samples in hand: the re-blocking delay. The smallest one that never runs dry follows from
+counting. If F(n) outputs exist after n inputs, the delay is the largest n - F(n) over all n at which a block can end.
+For frames of i and blocks of o samples at one rate this is i - gcd(o, i), and i - 1 when blocks may have any size.
 """
 
 from math import gcd

@@ -1,0 +1,130 @@
+"""Sound files through a processor, block by block, so that a file of any length needs the same memory."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from .bundle import Bundle
+from .errors import AudioError
+from .processor import Processor
+
+SUFFIXES = (".wav", ".flac", ".ogg")
+BLOCK_SAMPLES = 16384
+
+
+def process_file(
+    source: Path,
+    target: Path,
+    model: str | Path | Bundle,
+    *,
+    engine: str = "auto",
+    compensate: bool = True,
+    progress: Callable[[float], None] | None = None,
+    **controls: Any,
+) -> dict[str, Any]:
+    """Process one sound file of any rate and number of channels.
+
+    The target appears only when it is complete: it is written beside its place and moved there, so that an old file is
+    kept if anything fails.
+
+    Parameters
+    ----------
+    source, target : Path
+        wav, flac or ogg; the target's format follows its suffix.
+    compensate : bool
+        Shift the output so that it lines up with the input sample for sample; it has the same length either way.
+    progress : callable, optional
+        Called with the seconds of audio done since the last call.
+    **controls
+        Initial values of `Controls`.
+
+    Returns
+    -------
+    dict
+        seconds, sample_rate, channels, latency_samples, and the processor's event counts.
+
+    Raises
+    ------
+    AudioError
+        If the source is not a readable sound file, or the target cannot be written.
+    """
+    if target.suffix.lower() not in SUFFIXES:
+        raise AudioError(
+            f"{target}: cannot write {target.suffix or 'a file without suffix'}; use {', '.join(SUFFIXES)}"
+        )
+    with _open(source) as sound:
+        processor = Processor(model, sound.channels, sound.samplerate, engine, **controls)
+        latency = round(processor.latency.total)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        try:
+            with _create(Path(name), sound) as out:
+                skip = latency if compensate else 0
+                for block in _processed(sound, processor, flush=compensate):
+                    out.write(block[:, skip:].T)
+                    skip = max(0, skip - block.shape[1])
+                    if progress is not None:
+                        progress(block.shape[1] / sound.samplerate)
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, target)
+        except (OSError, soundfile.SoundFileError) as error:
+            raise AudioError(f"{target}: cannot be written ({error})") from error
+        finally:
+            Path(name).unlink(missing_ok=True)
+        return {
+            "seconds": sound.frames / sound.samplerate,
+            "sample_rate": sound.samplerate,
+            "channels": sound.channels,
+            "latency_samples": latency,
+            **processor.events,
+        }
+
+
+def sound_files(folder: Path) -> list[Path]:
+    """All files below a folder that have the suffix of a sound file."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _processed(sound: soundfile.SoundFile, processor: Processor, flush: bool) -> Iterator[np.ndarray]:
+    while True:
+        try:
+            block = sound.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise AudioError(
+                f"{sound.name}: damaged after {sound.tell() / sound.samplerate:.1f} s ({error})"
+            ) from error
+        if not len(block):
+            break
+        yield processor.process(np.ascontiguousarray(block.T))
+    if flush:
+        yield processor.flush()
+
+
+def _open(source: Path) -> soundfile.SoundFile:
+    if not source.is_file():
+        raise AudioError(f"{source}: no such file")
+    if source.stat().st_size == 0:
+        raise AudioError(f"{source}: the file is empty (0 bytes); expected a sound file")
+    try:
+        return soundfile.SoundFile(source)
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{source}: not a sound file that can be read ({error})") from error
+
+
+def _create(path: Path, like: soundfile.SoundFile) -> soundfile.SoundFile:
+    """A new file of the same rate and channels, with the same sample format where the container has it."""
+    kind = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}[path.suffix.lower()]
+    subtype = like.subtype if soundfile.check_format(kind, like.subtype) else None
+    return soundfile.SoundFile(path, "w", like.samplerate, like.channels, subtype=subtype, format=kind)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

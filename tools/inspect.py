@@ -1,0 +1,40 @@
+"""hearloop inspect: what a model file says about itself."""
+
+import argparse
+import json
+from math import prod
+
+from ..runtime.bundle import load_bundle
+from .models import describe
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a bundle file, or the name of a shipped model")
+    parser.add_argument("--json", action="store_true", help="print the metadata as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    bundle = load_bundle(options.model)
+    info = bundle.info
+    if options.json:
+        print(json.dumps(json.loads(info.to_json()) | {"golden": None}, indent=2))
+        return 0
+    print(f"{info.name}, version {info.version}: {bundle.path}, {len(bundle.model):,} bytes")
+    print(describe(info))
+    front_end = info.front_end if info.window is None else f"{info.front_end}, window {info.window}"
+    print(f"  front end    {front_end}")
+    print(f"  level        {info.level_reference}")
+    if info.comment:
+        print(f"  comment      {info.comment}")
+    for key, value in info.training.items():
+        print(f"  training     {key}: {value}")
+    golden = f"{info.golden.frames} frames, tolerance {info.golden.tolerance:g}" if info.golden else "none"
+    print(f"  golden       {golden}")
+    for direction, ports in (("input", info.inputs), ("output", info.outputs)):
+        for port in ports:
+            print(f"  {direction:<12} {port.name} {list(port.shape)} {port.role}: {port.meaning}")
+    for state in info.states:
+        print(f"  state        {state.name} {list(state.shape)} -> {state.next}, starts at {state.initial:g}")
+    size = sum(4 * prod(state.shape) for state in info.states)
+    print(f"  state size   {size:,} bytes in {len(info.states)} tensors")
+    return 0

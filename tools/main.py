@@ -1,0 +1,63 @@
+"""The `hearloop` command: one verb per module."""
+
+import argparse
+import importlib
+import sys
+
+from ..runtime.errors import HearloopError
+
+# Help texts stand here so that `hearloop --help` need not import what the verbs need.
+VERBS = {
+    "live": "microphone to headphones, in real time",
+    "process": "process files or folders",
+    "demo": "ten seconds of the real-time loop over a bundled recording",
+    "models": "list the models that ship with hearloop",
+    "inspect": "show what a model file says about itself",
+    "devices": "list sound devices",
+    "doctor": "check that this machine can run hearloop in real time",
+    "train": "train a model on folders of speech and noise",
+    "evaluate": "measure the quality of models on a fixed validation set",
+    "export": "turn a training checkpoint into a bundle",
+}
+
+
+def build_parser(verb: str | None) -> argparse.ArgumentParser:
+    """The parser of the command; only the verb that is asked for is imported."""
+    parser = argparse.ArgumentParser(prog="hearloop", description="Real-time hearing runtime.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, text in VERBS.items():
+        subparser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == verb:
+            module = importlib.import_module(f"{__package__}.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit status. Errors that hearloop knows are one line on standard error."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verb = next((word for word in arguments if not word.startswith("-")), None)
+    try:
+        options = build_parser(verb).parse_args(arguments)
+        return options.run(options)
+    except HearloopError as error:
+        print(f"hearloop: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        extra = {"torch": "train", "onnx": "train", "pesq": "eval", "pystoi": "eval", "matplotlib": "plot"}.get(
+            (error.name or "").partition(".")[0]
+        )
+        if extra is None:
+            raise
+        print(f"hearloop: {error.name} is not installed; `pip install hearloop[{extra}]` adds it", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has gone; there is nobody left to tell
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""hearloop process: files and folders through a model."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import soundfile
+from tqdm import tqdm
+
+from ..runtime.bundle import load_bundle
+from ..runtime.engine import ENGINES
+from ..runtime.errors import AudioError, HearloopError
+from ..runtime.files import SUFFIXES, process_file, sound_files
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", metavar="IN", type=Path, help="a sound file, or a folder of them")
+    parser.add_argument("output", metavar="OUT", type=Path, help="the file to write, or a folder if IN is one")
+    parser.add_argument("--model", default="enhance-small", help="name or file of the model (default: enhance-small)")
+    parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument("--attenuation-limit", type=float, default=100.0, metavar="DB", help="remove no more than this")
+    parser.add_argument("--mix", type=float, default=1.0, help="0 is the unprocessed sound, 1 the processed")
+    parser.add_argument("--no-compensate", action="store_true", help="keep the delay of the real-time path")
+    parser.add_argument("--format", choices=[suffix[1:] for suffix in SUFFIXES], help="of the files in a folder")
+    parser.add_argument("--skip-existing", action="store_true", help="leave files alone that OUT already has")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes for a folder; 0 is one per core")
+    parser.add_argument(
+        "--backend",
+        help="run the jobs of a folder on this joblib backend (loky, dask, ray: whatever is registered); needs joblib",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    load_bundle(options.model)  # a wrong model is told once, before any file is opened
+    settings = {
+        "model": options.model,
+        "engine": options.engine,
+        "compensate": not options.no_compensate,
+        "attenuation_limit_db": options.attenuation_limit,
+        "mix": options.mix,
+    }
+    if options.input.is_dir():
+        return _run_folder(options, settings)
+    target = options.output / options.input.name if options.output.is_dir() else options.output
+    with tqdm(total=_seconds(options.input), unit="s", unit_scale=True, disable=None) as bar:
+        facts = process_file(options.input, target, progress=bar.update, **settings)
+    print(f"{target}: {facts['seconds']:.1f} s, {facts['channels']} channel(s) at {facts['sample_rate']} Hz")
+    _report_events(str(target), facts)
+    return 0
+
+
+def _run_folder(options: argparse.Namespace, settings: dict[str, Any]) -> int:
+    if options.output.is_file():
+        raise AudioError(f"{options.output}: is a file, but {options.input} is a folder; expected a folder for OUT")
+    pairs = []
+    for source in sound_files(options.input):
+        target = options.output / source.relative_to(options.input)
+        if options.format:
+            target = target.with_suffix("." + options.format)
+        if not (options.skip_existing and target.exists()):
+            pairs.append((source, target))
+    if not pairs:
+        raise AudioError(f"{options.input}: no sound files to process ({', '.join(SUFFIXES)})")
+    target, count = Counter(target for _, target in pairs).most_common(1)[0]
+    if count > 1:
+        raise AudioError(f"{count} inputs would be written to {target}; give them different stems")
+    work = partial(_process_one, settings=settings)
+    failed = 0
+    with tqdm(total=len(pairs), unit="file", disable=None) as bar:
+        for problem in _map(work, pairs, options.jobs or os.cpu_count() or 1, options.backend):
+            if problem:
+                failed += 1
+                tqdm.write(f"hearloop: {problem}", file=sys.stderr)
+            bar.update()
+    print(f"{options.output}: {len(pairs) - failed} file(s) written, {failed} failed")
+    return 1 if failed else 0
+
+
+def _map(work, pairs: list[tuple[Path, Path]], jobs: int, backend: str | None):
+    """Apply `work` to all pairs and yield its results in any order."""
+    if backend:
+        import joblib
+
+        with joblib.parallel_config(backend=backend, n_jobs=jobs if backend in ("loky", "threading") else -1):
+            yield from joblib.Parallel(return_as="generator_unordered")(joblib.delayed(work)(pair) for pair in pairs)
+    elif jobs == 1:
+        yield from map(work, pairs)
+    else:
+        with ProcessPoolExecutor(jobs) as pool:
+            yield from pool.map(work, pairs)
+
+
+def _process_one(pair: tuple[Path, Path], settings: dict[str, Any]) -> str | None:
+    """Process one file of a folder; a failure is returned as a message, because the other files shall go on."""
+    try:
+        facts = process_file(*pair, **settings)
+    except HearloopError as error:
+        return str(error)
+    _report_events(str(pair[1]), facts)
+    return None
+
+
+def _report_events(name: str, facts: dict[str, Any]) -> None:
+    if facts["bad_samples"]:
+        print(
+            f"hearloop: {name}: {facts['bad_samples']} input samples were not finite or far beyond full scale "
+            "and were replaced",
+            file=sys.stderr,
+        )
+    if facts["failed_frames"]:
+        print(
+            f"hearloop: {name}: the model failed at {facts['failed_frames']} frames, which are unprocessed",
+            file=sys.stderr,
+        )
+
+
+def _seconds(path: Path) -> float | None:
+    """Length for the progress bar; whether the file can be read at all is for the processing to say."""
+    try:
+        return soundfile.info(path).duration
+    except (OSError, soundfile.SoundFileError):
+        return None
