@@ -1,0 +1,1 @@
+"""Models that keep speech and remove the rest."""

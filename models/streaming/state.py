@@ -1,0 +1,31 @@
+"""The state of a streaming layer: a nested dict or tuple of tensors, with the batch on the first axis of each."""
+
+from typing import TypeAlias, Union
+
+import torch
+
+State: TypeAlias = Union[torch.Tensor, dict[str, "State"], tuple["State", ...]]
+
+
+def flatten_state(state: State, path: str = "") -> dict[str, torch.Tensor]:
+    """Name every tensor by its path: dict keys and tuple indices joined by dots.
+
+    >>> sorted(flatten_state({"a": (torch.zeros(1), torch.zeros(1)), "b": torch.zeros(1)}))
+    ['a.0', 'a.1', 'b']
+    """
+    if isinstance(state, torch.Tensor):
+        return {path: state}
+    entries = state.items() if isinstance(state, dict) else enumerate(state)
+    flat: dict[str, torch.Tensor] = {}
+    for key, value in entries:
+        flat |= flatten_state(value, f"{path}.{key}" if path else str(key))
+    return flat
+
+
+def unflatten_state(like: State, flat: dict[str, torch.Tensor], path: str = "") -> State:
+    """The inverse of `flatten_state`: put named tensors into the structure of `like`."""
+    if isinstance(like, torch.Tensor):
+        return flat[path]
+    if isinstance(like, dict):
+        return {key: unflatten_state(value, flat, f"{path}.{key}" if path else key) for key, value in like.items()}
+    return tuple(unflatten_state(value, flat, f"{path}.{i}" if path else str(i)) for i, value in enumerate(like))
