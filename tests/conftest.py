@@ -1,0 +1,102 @@
+"""Fixtures that all parts of the tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from hearloop.runtime.bundle import BundleInfo, Port, State
+from hearloop.runtime.windows import window_pair
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240229)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of development data beside the repository; tests that need it are skipped without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"development data is not at {SHARED.name}/ beside the repository")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def make_bundle(tmp_path_factory) -> Callable[..., Path]:
+    """Writes bundles whose answer is known: the spectrum times a gain, and not-a-number in chosen frames.
+
+    The model counts its frames in a state, so that resets can be seen: it fails in frames `fails_from` to `fails_to`
+    after a reset.
+    """
+    folder = tmp_path_factory.mktemp("bundles")
+
+    def make(
+        name: str = "passthrough",
+        gain: float = 1.0,
+        channels: int = 1,
+        window: str = "asymmetric-512-192",
+        fails_from: float = 1e9,
+        fails_to: float = 2e9,
+        **changes,
+    ) -> Path:
+        shape = (1, channels, 1, window_pair(window).bins, 2)
+        constants = {"gain": gain, "one": 1.0, "from": fails_from, "to": fails_to, "nan": np.nan}
+        nodes = [
+            helper.make_node("Constant", [], [key], value=helper.make_tensor(key, TensorProto.FLOAT, [], [value]))
+            for key, value in constants.items()
+        ]
+        nodes += [
+            helper.make_node("Add", ["state.count", "one"], ["state.count.next"]),
+            helper.make_node("GreaterOrEqual", ["state.count", "from"], ["after"]),
+            helper.make_node("Less", ["state.count", "to"], ["before"]),
+            helper.make_node("And", ["after", "before"], ["failing"]),
+            helper.make_node("Where", ["failing", "nan", "gain"], ["factor"]),
+            helper.make_node("Mul", ["spectrum", "factor"], ["enhanced"]),
+        ]
+        values = {
+            name_: helper.make_tensor_value_info(name_, TensorProto.FLOAT, size)
+            for name_, size in (
+                ("spectrum", shape),
+                ("enhanced", shape),
+                ("state.count", (1,)),
+                ("state.count.next", (1,)),
+            )
+        }
+        graph = helper.make_graph(
+            nodes,
+            name,
+            [values["spectrum"], values["state.count"]],
+            [values["enhanced"], values["state.count.next"]],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        facts = {
+            "name": name,
+            "task": "enhance",
+            "sample_rate": 16000,
+            "frame": 128,
+            "lookahead": 64,
+            "channels_in": channels,
+            "channels_out": channels,
+            "front_end": "stft",
+            "window": window,
+            "inputs": (Port("spectrum", "spectrum", shape),),
+            "outputs": (Port("enhanced", "spectrum", shape),),
+            "states": (State("state.count", "state.count.next", (1,)),),
+            "parameters": 0,
+            "macs_per_frame": 0,
+            "license": "CC0-1.0",
+        }
+        for key, value in BundleInfo(**(facts | changes)).to_metadata().items():
+            entry = model.metadata_props.add()
+            entry.key, entry.value = key, value
+        path = folder / f"{name}-{abs(hash((gain, channels, window, fails_from, fails_to, str(changes))))}.onnx"
+        onnx.save(model, path)
+        return path
+
+    return make

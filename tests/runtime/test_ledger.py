@@ -1,0 +1,22 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hearloop.runtime import Ledger
+
+
+@given(
+    delays=st.dictionaries(st.text(min_size=1), st.floats(0, 1e5), min_size=1),
+    rate=st.sampled_from([8000, 16000, 44100, 48000]),
+)
+def test_the_total_is_the_sum_and_keeps_its_length_in_time_at_any_rate(delays, rate):
+    ledger = Ledger(16000, delays)
+    assert ledger.total == sum(delays.values())
+    assert abs(ledger.at_rate(rate).total_ms - ledger.total_ms) <= 1e-9 * max(1, ledger.total_ms)
+    assert str(ledger).splitlines()[-1].startswith("total")
+
+
+def test_extending_adds_named_delays_and_leaves_the_old_ledger_alone():
+    ledger = Ledger(16000, {"lookahead": 64})
+    longer = ledger.extended(device_output=128)
+    assert dict(longer) == {"lookahead": 64, "device output": 128}
+    assert dict(ledger) == {"lookahead": 64}
