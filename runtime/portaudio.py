@@ -1,0 +1,168 @@
+"""Sound cards, through PortAudio. Imported only by those who want one; the library itself may be missing."""
+
+import contextlib
+import importlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from .devices import AudioCallback, DeviceDescription, find_device
+from .errors import DeviceError
+
+
+def list_devices() -> list[DeviceDescription]:
+    """All sound devices; raises DeviceError if PortAudio is not installed."""
+    sounddevice = _sounddevice()
+    hosts = sounddevice.query_hostapis()
+    default_host = hosts[0] if hosts else {"default_input_device": -1, "default_output_device": -1}
+    with contextlib.suppress(IndexError):
+        default_host = hosts[sounddevice.default.hostapi]
+    # A host without devices has no default; the first host that has one speaks for the system.
+    default = {
+        direction: next(
+            (
+                host[f"default_{direction}_device"]
+                for host in (default_host, *hosts)
+                if host[f"default_{direction}_device"] >= 0
+            ),
+            -1,
+        )
+        for direction in ("input", "output")
+    }
+    return [
+        DeviceDescription(
+            index=index,
+            name=device["name"],
+            host=hosts[device["hostapi"]]["name"],
+            inputs=device["max_input_channels"],
+            outputs=device["max_output_channels"],
+            sample_rate=round(device["default_samplerate"]),
+            default_input=index == default["input"],
+            default_output=index == default["output"],
+        )
+        for index, device in enumerate(sounddevice.query_devices())
+    ]
+
+
+class PortAudioDevice:
+    """A sound card, or two on one clock, as one duplex stream of float32. See `devices.Device`.
+
+    The block size is left to the host: asking for one makes PortAudio re-block, which doubles the delay on JACK.
+
+    Parameters
+    ----------
+    input_device, output_device : str, int or None
+        Index, part of the name, or None for the default.
+    channels : int
+        From the input. A single channel is played on two, where there are two.
+    sample_rate : int, optional
+        In Hz; by default the one that the input device prefers.
+    latency : {"low", "high"} or float
+        What to ask the host for; a number is in seconds.
+
+    Raises
+    ------
+    DeviceError
+        If PortAudio is missing, a device is unknown, or it refuses the channels or the rate.
+    """
+
+    block_sizes: tuple[int, int] | None = None
+    finished = False
+
+    def __init__(
+        self,
+        input_device: str | int | None = None,
+        output_device: str | int | None = None,
+        channels: int = 1,
+        sample_rate: int | None = None,
+        latency: str | float = "low",
+    ):
+        self._sounddevice = _sounddevice()
+        devices = list_devices()
+        source = find_device(input_device, devices, "input", channels)
+        if output_device is None and source.outputs:
+            output_device = source.index  # one device has one clock
+        sink = find_device(output_device, devices, "output", channels)
+        self.name = source.name if source.index == sink.index else f"{source.name} and {sink.name}"
+        self.sample_rate = sample_rate or source.sample_rate
+        self.input_channels = channels
+        self.output_channels = max(channels, min(sink.outputs, 2))
+        self.xruns = 0
+        self._callback: AudioCallback | None = None
+        self._stopping = self._ended = False
+        try:
+            self._stream = self._sounddevice.Stream(
+                samplerate=self.sample_rate,
+                blocksize=0,
+                device=(source.index, sink.index),
+                channels=(self.input_channels, self.output_channels),
+                dtype="float32",
+                latency=latency,
+                callback=self._on_audio,
+                finished_callback=self._on_finished,
+            )
+        except (self._sounddevice.PortAudioError, ValueError) as error:
+            raise DeviceError(
+                f"device {self.name!r} ({source.host}) refuses {self.input_channels} in and {self.output_channels} out "
+                f"at {self.sample_rate} Hz: {error}; it prefers {source.sample_rate} Hz"
+            ) from error
+        self._measure()
+
+    def start(self, callback: AudioCallback) -> None:
+        self._callback = callback
+        try:
+            self._stream.start()
+        except self._sounddevice.PortAudioError as error:
+            raise DeviceError(f"device {self.name!r} does not start: {error}") from error
+        self._measure()
+
+    def stop(self) -> None:
+        self._stopping = True
+        with contextlib.suppress(self._sounddevice.PortAudioError):
+            # `stop` plays what is pending, and would wait for ever for a device that has gone.
+            (self._stream.abort if self._ended else self._stream.stop)()
+        with contextlib.suppress(self._sounddevice.PortAudioError):
+            self._stream.close()
+
+    @property
+    def fault(self) -> str | None:
+        return "the stream was ended by the system" if self._ended and not self._stopping else None
+
+    def _measure(self) -> None:
+        """Some hosts know their latency only once the stream runs."""
+        input_s, output_s = self._stream.latency
+        self.input_latency_samples = round(input_s * self.sample_rate, 3)
+        self.output_latency_samples = round(output_s * self.sample_rate, 3)
+
+    def _on_audio(self, indata: Any, outdata: Any, frames: int, time: Any, status: Any) -> None:
+        if status:
+            self.xruns += 1
+        self._callback(indata, outdata, frames)  # type: ignore[misc]
+
+    def _on_finished(self) -> None:
+        self._ended = True
+
+
+def _sounddevice() -> Any:
+    with _quiet_stderr():
+        try:
+            return importlib.import_module("sounddevice")
+        except OSError as error:
+            raise DeviceError(
+                f"{error}; install PortAudio: `apt install libportaudio2` (Debian, Ubuntu), `dnf install portaudio` "
+                "(Fedora) or `brew install portaudio` (macOS); without it, the software device still works"
+            ) from error
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """PortAudio asks every sound system there might be, and the absent ones complain on the terminal."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,142 @@
+"""What the operating system and the interpreter have to do, or leave alone, while sound is running."""
+
+import contextlib
+import ctypes
+import gc
+import os
+import platform
+import sys
+import threading
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+# Threads of interrupts run at SCHED_FIFO 50 on real-time kernels; the sound card's must come before ours.
+AUDIO_PRIORITY = 45
+WORKER_PRIORITY = 40
+NICENESS = -11
+# A thread that wants the GIL asks for it after so long; the default of 5 ms is more than half a frame.
+SWITCH_INTERVAL_S = 0.0005
+
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # of Linux
+
+
+def raise_priority(priority: int) -> str:
+    """Raise the scheduling class of the calling thread as far as the system allows.
+
+    Parameters
+    ----------
+    priority : int
+        For SCHED_FIFO, 1 to 99.
+
+    Returns
+    -------
+    str
+        What the thread has now, such as "SCHED_FIFO 40", "nice -11", or "SCHED_OTHER".
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        return "unchanged"
+    if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK in (os.SCHED_FIFO, os.SCHED_RR):
+        return f"SCHED_FIFO or SCHED_RR {os.sched_getparam(0).sched_priority}, given by the host"
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+        return f"SCHED_FIFO {priority}"
+    except OSError:
+        pass
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        return f"nice {NICENESS}"
+    except OSError:
+        return "SCHED_OTHER"
+
+
+def lock_memory() -> str:
+    """Keep the pages of this process in memory, from the moment each is used; returns "locked" or why not."""
+    if not sys.platform.startswith("linux"):
+        return "not offered by this platform"
+    import resource  # exists on Unix only
+
+    allowed, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if allowed != resource.RLIM_INFINITY and os.geteuid() != 0:
+        # Under a limit, locking what is still to come would turn a later allocation into a failure.
+        return f"not allowed (limit of {allowed // 1024} KiB; see `ulimit -l`)"
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT):
+        return f"refused ({os.strerror(ctypes.get_errno())})"
+    return "locked"
+
+
+def unlock_memory() -> None:
+    ctypes.CDLL(None).munlockall()
+
+
+class Quiet:
+    """Context in which the interpreter does nothing by itself: no garbage collection, quick hand-over of the GIL.
+
+    Everything that exists on entry is collected once and then left out of every later collection.
+
+    Attributes
+    ----------
+    collections : int
+        Garbage collections that happened inside, whoever asked for them.
+    memory : str
+        What `lock_memory` said.
+    """
+
+    def __init__(self) -> None:
+        self.collections = 0
+        self.memory = "unchanged"
+
+    def __enter__(self) -> "Quiet":
+        self._was_enabled, self._had_frozen = gc.isenabled(), gc.get_freeze_count() > 0
+        self._interval = sys.getswitchinterval()
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self.memory = lock_memory()
+        gc.callbacks.append(self._count)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        gc.callbacks.remove(self._count)
+        if self.memory == "locked":
+            unlock_memory()
+        sys.setswitchinterval(self._interval)
+        if not self._had_frozen:
+            gc.unfreeze()
+        if self._was_enabled:
+            gc.enable()
+
+    def _count(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self.collections += 1
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the libraries, as far as they matter for timing."""
+    return {
+        "cpu": _cpu_model(),
+        "cpus_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("numpy", "numba", "onnxruntime")},
+        "hearloop": version("hearloop"),
+    }
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("model name", "Model")):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
