@@ -74,3 +74,25 @@ def _decode(item: Any, what: str) -> np.ndarray:
     if array.ndim < 1 or len(array) == 0 or not np.isfinite(array).all():
         raise BundleError(f"{what} has shape {array.shape} or values that are not finite; expected at least one frame")
     return array
+
+
+def golden_error(engine: Any, golden: Golden) -> float:
+    """Run the golden frames through an engine, from its initial state, and compare.
+
+    Returns
+    -------
+    float
+        The largest error as a fraction of the largest magnitude of the output it occurred in; to be compared with
+        `golden.tolerance`. The engine is reset before and after.
+    """
+    engine.reset()
+    worst = {name: 0.0 for name in golden.outputs}
+    for frame in range(golden.frames):
+        for name, frames in golden.inputs.items():
+            engine.inputs[name][:] = frames[frame]
+        engine.step()
+        for name, frames in golden.outputs.items():
+            error = float(np.abs(engine.outputs[name] - frames[frame]).max())
+            worst[name] = max(worst[name], error) if np.isfinite(error) else np.inf
+    engine.reset()
+    return max(error / max(float(np.abs(golden.outputs[name]).max()), 1e-12) for name, error in worst.items())

@@ -1,0 +1,149 @@
+"""`hearloop process` as a real command on real files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from hearloop.runtime.files import process_file
+
+
+def hearloop(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hearloop.tools.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def noise(seconds: float, rate: int, channels: int) -> np.ndarray:
+    return 0.1 * np.random.default_rng(rate).standard_normal((int(seconds * rate), channels))
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "channels", "subtype"),
+    [
+        ("a.wav", 48000, 2, "PCM_24"),
+        ("b.flac", 44100, 1, "PCM_16"),
+        ("c.wav", 8000, 6, "FLOAT"),
+        ("d.flac", 22050, 3, "PCM_24"),
+        ("e.wav", 96000, 1, "PCM_16"),
+    ],
+)
+def test_output_lines_up_with_the_input_sample_for_sample(make_bundle, tmp_path, name, rate, channels, subtype):
+    soundfile.write(tmp_path / name, noise(1.2345, rate, channels), rate, subtype)
+    facts = process_file(tmp_path / name, tmp_path / "out" / name, make_bundle())
+    before, _ = soundfile.read(tmp_path / name)
+    after, rate_after = soundfile.read(tmp_path / "out" / name)
+    assert (after.shape, rate_after) == (before.shape, rate)
+    assert soundfile.info(tmp_path / "out" / name).subtype == subtype
+    np.testing.assert_allclose(after, before, atol=4e-5)  # one step of 16 bit
+    assert facts["channels"] == channels
+
+
+def test_without_compensation_the_delay_of_the_real_time_path_stays(make_bundle, tmp_path):
+    soundfile.write(tmp_path / "in.wav", noise(1, 16000, 1), 16000, "FLOAT")
+    facts = process_file(tmp_path / "in.wav", tmp_path / "out.wav", make_bundle(), compensate=False)
+    before, after = soundfile.read(tmp_path / "in.wav")[0], soundfile.read(tmp_path / "out.wav")[0]
+    latency = facts["latency_samples"]
+    assert len(after) == len(before)
+    np.testing.assert_allclose(after[latency:], before[:-latency], atol=1e-6)
+
+
+def test_a_folder_is_processed_with_its_subfolders_and_a_bad_file_stops_no_other(make_bundle, tmp_path):
+    source, target = tmp_path / "in", tmp_path / "out"
+    (source / "deep").mkdir(parents=True)
+    for index, place in enumerate(("a.wav", "b.flac", "deep/c.wav", "deep/d.ogg")):
+        soundfile.write(source / place, noise(0.5 + 0.1 * index, 16000, 1), 16000)
+    (source / "broken.wav").write_bytes(b"this is no sound" * 20)
+    (source / "empty.flac").touch()
+    result = hearloop("process", source, target, "--model", make_bundle(), "--jobs", 2)
+    assert result.returncode == 1
+    assert "broken.wav" in result.stderr
+    assert "empty.flac" in result.stderr
+    assert "4 file(s) written, 2 failed" in result.stdout
+    for place in ("a.wav", "b.flac", "deep/c.wav", "deep/d.ogg"):
+        assert soundfile.info(target / place).frames == soundfile.info(source / place).frames
+    assert sorted(path.name for path in target.rglob("*") if path.is_file()) == ["a.wav", "b.flac", "c.wav", "d.ogg"]
+
+
+def test_a_folder_runs_on_a_joblib_backend_with_another_format(make_bundle, tmp_path):
+    pytest.importorskip("joblib")
+    (tmp_path / "in").mkdir()
+    for stem in ("a", "b", "c"):
+        soundfile.write(tmp_path / "in" / f"{stem}.wav", noise(0.3, 16000, 2), 16000)
+    options = ("--backend", "loky", "--jobs", 2, "--format", "flac")
+    result = hearloop("process", tmp_path / "in", tmp_path / "out", "--model", make_bundle(), *options)
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.flac", "b.flac", "c.flac"]
+
+
+def test_existing_files_can_be_left_alone(make_bundle, tmp_path):
+    (tmp_path / "in").mkdir()
+    for stem in ("a", "b"):
+        soundfile.write(tmp_path / "in" / f"{stem}.wav", noise(0.2, 16000, 1), 16000)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.wav").write_text("precious")
+    result = hearloop("process", tmp_path / "in", tmp_path / "out", "--model", make_bundle(), "--skip-existing")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "a.wav").read_text() == "precious"
+    assert soundfile.info(tmp_path / "out" / "b.wav").frames == 3200
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(None, "no such file"), (b"", "empty (0 bytes)"), (b"text" * 100, "not a sound file")]
+)
+def test_a_file_that_cannot_be_read_is_told_in_one_line_and_the_old_output_is_kept(
+    make_bundle, tmp_path, content, told
+):
+    if content is not None:
+        (tmp_path / "in.wav").write_bytes(content)
+    (tmp_path / "out.wav").write_text("precious")
+    result = hearloop("process", tmp_path / "in.wav", tmp_path / "out.wav", "--model", make_bundle())
+    assert result.returncode == 1
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (tmp_path / "out.wav").read_text() == "precious"
+
+
+def test_a_truncated_file_keeps_the_old_output_or_gives_what_is_there(make_bundle, tmp_path):
+    soundfile.write(tmp_path / "in.flac", noise(5, 16000, 1), 16000)
+    whole = (tmp_path / "in.flac").read_bytes()
+    (tmp_path / "in.flac").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "out.wav").write_text("precious")
+    result = hearloop("process", tmp_path / "in.flac", tmp_path / "out.wav", "--model", make_bundle())
+    assert "Traceback" not in result.stderr
+    if result.returncode:
+        assert "in.flac" in result.stderr
+        assert (tmp_path / "out.wav").read_text() == "precious"
+    else:
+        assert soundfile.info(tmp_path / "out.wav").frames > 16000
+    assert sorted(os.listdir(tmp_path)) == ["in.flac", "out.wav"]
+
+
+def test_a_sound_of_no_samples_gives_a_sound_of_no_samples(make_bundle, tmp_path):
+    soundfile.write(tmp_path / "in.wav", np.zeros((0, 2)), 48000)
+    process_file(tmp_path / "in.wav", tmp_path / "out.wav", make_bundle())
+    assert soundfile.info(tmp_path / "out.wav").frames == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("in.wav", "out.mp3"), ".mp3"),
+        (("in.wav", "out.wav", "--model", "no-such-model"), "no-such-model"),
+        (("in.wav", "out.wav", "--mix", "7"), "mix is 7.0"),
+        (("in.wav", "out.wav", "--engine", "compiled"), "compiled"),
+    ],
+)
+def test_wrong_arguments_are_told_in_one_line(make_bundle, tmp_path, arguments, told):
+    soundfile.write(tmp_path / "in.wav", noise(0.1, 16000, 1), 16000)
+    paths = [tmp_path / word if word.endswith((".wav", ".mp3")) else word for word in arguments]
+    if "--model" not in paths:
+        paths += ["--model", make_bundle()]
+    result = hearloop("process", *paths)
+    assert result.returncode == 1
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not Path(tmp_path / "out.wav").exists()
