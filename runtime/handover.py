@@ -1,7 +1,7 @@
 """The delay that it costs to let another thread do the work.
 
-The callback is given blocks of n samples; the worker processes chunks of c samples, and has `budget` samples of time for
-one. Let time count in samples, and a callback happen when its block has been captured. Chunk j is complete in the
+The callback is given blocks of n samples; the worker processes chunks of c samples, and has `budget` samples of time
+for one. Let time count in samples, and a callback happen when its block has been captured. Chunk j is complete in the
 callback at T, the first block end that is not before (j + 1) c. Its result is first needed in the callback at T', the
 first block end that is after j c + delay. The worker keeps up if always T' - T >= budget.
 

@@ -1,11 +1,11 @@
 """The ring that hands samples from one thread to another, addressed by absolute position.
 
-A sample's position is its number since the stream began. Both sides count by themselves, so a sample that comes too late
-is simply not found when it is asked for, and what follows it is still in its place: nothing can shift.
+A sample's position is its number since the stream began. Both sides count by themselves, so a sample that comes too
+late is simply not found when it is asked for, and what follows it is still in its place: nothing can shift.
 
-One thread writes, one thread reads, and neither ever waits. The writer announces what it is about to overwrite before it
-does so and what it has written afterwards; the reader looks at the announcement before and after copying (a sequence
-lock, Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012).
+One thread writes, one thread reads, and neither ever waits. The writer announces what it is about to overwrite before
+it does so, and what it has written afterwards; the reader looks at the announcement before and after copying (a
+sequence lock: Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012).
 """
 
 import numpy as np
@@ -95,7 +95,7 @@ def write(ring, span, position, samples):
     channels, capacity = ring.shape
     count = samples.shape[1]
     kept = span[START] if position == span[END] else position
-    _store(span, START, max(kept, position + count - capacity))
+    _store(span, START, max(kept, position + count - capacity))  # type: ignore[call-arg]  # numba passes the context
     _fence()
     for channel in range(channels):
         at = position % capacity
@@ -110,7 +110,7 @@ def write(ring, span, position, samples):
 def read(ring, span, position, out):
     channels, capacity = ring.shape
     count = out.shape[1]
-    if position + count > _load(span, END) or position < _load(span, START):
+    if position + count > _load(span, END) or position < _load(span, START):  # type: ignore[call-arg]
         return False
     _fence()
     for channel in range(channels):

@@ -49,8 +49,13 @@ class ThreadingSemaphore:
     name = "threading"
 
     def __init__(self) -> None:
-        semaphore = threading.Semaphore(0)
-        self.post, self.wait = semaphore.release, semaphore.acquire
+        self._semaphore = threading.Semaphore(0)
+
+    def post(self) -> None:
+        self._semaphore.release()
+
+    def wait(self) -> None:
+        self._semaphore.acquire()
 
 
 def open_semaphore() -> Semaphore:

@@ -1,7 +1,7 @@
 """A sound device made of software: it plays a recording into the microphone and keeps what the headphones get.
 
-No sound card, no PortAudio. Its clock is real: the callbacks come at absolute times, as those of a sound card do, so that
-what is measured on it is the behaviour of a live stream.
+No sound card, no PortAudio. Its clock is real: the callbacks come at absolute times, as those of a sound card do, so
+that what is measured on it is the behaviour of a live stream.
 """
 
 import itertools

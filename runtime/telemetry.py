@@ -39,22 +39,22 @@ class Times:
             return float("nan")
         rank = int(np.ceil(percent / 100 * self.summary[COUNT]))
         index = int(np.searchsorted(np.cumsum(self.bins), max(rank, 1)))
-        edge = (index + 1) * BIN_NS if index < BINS else self.summary[MOST]
-        return min(edge, self.summary[MOST]) / 1000
+        most = int(self.summary[MOST])
+        return min((index + 1) * BIN_NS if index < BINS else most, most) / 1000
 
     def to_json(self) -> dict[str, Any]:
         """{n, first, min, mean, p50, p99, p999, max, over_50_ms}; times in us, None where there are no values."""
-        count = len(self)
+        count, total, least, most, first, overflow = self.summary.tolist()
         return {
             "n": count,
-            "first": self.summary[FIRST] / 1000 if self.summary[FIRST] >= 0 else None,
-            "min": self.summary[LEAST] / 1000 if count else None,
-            "mean": round(self.summary[TOTAL] / count / 1000, 3) if count else None,
+            "first": first / 1000 if first >= 0 else None,
+            "min": least / 1000 if count else None,
+            "mean": round(total / count / 1000, 3) if count else None,
             "p50": self.percentile(50) if count else None,
             "p99": self.percentile(99) if count else None,
             "p999": self.percentile(99.9) if count else None,
-            "max": self.summary[MOST] / 1000 if count else None,
-            "over_50_ms": int(self.summary[OVERFLOW]),
+            "max": most / 1000 if count else None,
+            "over_50_ms": overflow,
         }
 
     def reset(self) -> None:

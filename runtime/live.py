@@ -1,0 +1,348 @@
+"""The live loop: microphones, a model, headphones, until somebody says stop.
+
+    device --> callback --> input ring --> worker: wet path
+                  |                              |
+    device <-- output stage <---- wet ring <-----+
+
+The callback belongs to the sound system and never waits. The worker has one frame of time for each frame, which is the
+one frame of delay that this form costs (see handover.py).
+"""
+
+import gc
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+from .bundle import Bundle
+from .callback import Callback, Tally
+from .controls import Controls
+from .devices import Device
+from .engine import Engine, open_engine
+from .errors import DeviceError
+from .exchange import Exchange
+from .handover import plan_hand_over
+from .ledger import Ledger
+from .outputstage import OutputStage
+from .realtime import Quiet, environment
+from .recording import Recording
+from .telemetry import Times
+from .wetpath import WetPath
+from .worker import WetPathLike, Worker, WorkerTelemetry
+
+BLOCKS_TO_LISTEN = 8
+PATIENCE_S = 3.0
+POLL_S = 0.02
+FADE_PATIENCE_S = 0.5
+REHEARSED_FRAMES = 16
+
+# Makes a wet path that is fed with so many samples at a time.
+WetPathMaker = Callable[[int], WetPathLike]
+
+
+@dataclass
+class _Parts:
+    """What is built for one block size of the host."""
+
+    path: WetPathLike
+    exchange: Exchange
+    stage: OutputStage
+    callback: Callback
+    worker: Worker
+    retired: bool = False
+
+
+class LiveLoop:
+    """Runs a model between the input and the output of a sound device.
+
+    Parameters
+    ----------
+    model : str, Path, Bundle
+        Name of a shipped bundle, path of a bundle file, or a loaded bundle.
+    device : Device
+        Opened, not started. Its input channels are processed; one channel is heard on all outputs.
+    engine : {"auto", "ort", "compiled"}
+    controls : Controls, optional
+        May be changed at any time, from any thread.
+    ceiling_dbfs : float
+        No output sample ever exceeds this.
+    record : Path, optional
+        Sound file to write what is heard to.
+    wet_path : callable, optional
+        Makes a substitute for the model's WetPath, from the number of samples per call. `model` is then not opened.
+
+    Attributes
+    ----------
+    latency : Ledger
+        From microphone to headphones, in samples of the device's rate; known once the loop runs.
+    controls : Controls
+    tally : Tally
+        Misses, concealment and levels, as the audio callback counts them.
+    callback_times : Times
+    worker_telemetry : WorkerTelemetry
+    fault : str
+        How the device has vanished.
+
+    Examples
+    --------
+    >>> with LiveLoop("enhance-small", PortAudioDevice()) as loop:
+    ...     loop.wait(10)
+    >>> print(loop.stats()["misses"])
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Bundle,
+        device: Device,
+        engine: str = "auto",
+        controls: Controls | None = None,
+        ceiling_dbfs: float = -1.0,
+        record: Path | None = None,
+        wet_path: WetPathMaker | None = None,
+    ):
+        self.device, self.controls = device, controls or Controls()
+        self.channels, self.sample_rate = device.input_channels, device.sample_rate
+        self.engine_name = self.model_name = "none"
+        self.model_rate, self.frame = 16000, 128
+        if wet_path is None:
+            opened = open_engine(model, engine)
+            self.engine_name, self.model_name = opened.name, opened.info.name
+            self.model_rate, self.frame = opened.info.sample_rate, opened.info.frame
+            wet_path = self._wet_path_maker(opened)
+        self._make_wet_path = wet_path
+        self._ceiling_dbfs = ceiling_dbfs
+        self._record = record
+        self._recording: Recording | None = None
+        self._quiet = Quiet()
+        self.latency = Ledger(self.sample_rate, {})
+        self.tally, self.callback_times, self.worker_telemetry = Tally(), Times(), WorkerTelemetry()
+        self.fault = ""
+        self._parts: _Parts | None = None
+        self._past_events: Counter[str] = Counter()
+        self._smallest, self._largest, self._blocks = 0, 0, 0
+        self._heard_ns = perf_counter_ns()
+        self._started_ns = self._ended_ns = 0
+
+    def _wet_path_maker(self, engine: Engine) -> WetPathMaker:
+        return lambda chunk: WetPath(engine, self.channels, self.sample_rate, chunk)
+
+    def start(self) -> None:
+        """Set everything up, start the device, and open the output with a ramp.
+
+        Raises
+        ------
+        DeviceError
+            If the device does not start, or does not call back.
+        """
+        self._rehearse()
+        if self._record:
+            self._recording = Recording(self._record, self.channels, self.sample_rate)
+        self._quiet.__enter__()
+        self._started_ns = self._heard_ns = perf_counter_ns()
+        try:
+            if self.device.block_sizes:
+                self._assemble(*self.device.block_sizes)
+            self.device.start(self._on_audio)
+            if self._parts is None:
+                self._listen()
+                self._assemble(self._smallest, self._largest)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Close the output with a ramp, then the device. May be called more than once."""
+        if not self._started_ns or self._ended_ns:
+            return
+        self._fade_out()
+        self.device.stop()
+        self._ended_ns = perf_counter_ns()
+        self._dismantle()
+        self._quiet.__exit__()
+        if self._recording:
+            self._recording.close()
+
+    def __enter__(self) -> "LiveLoop":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Let it run for so long, or until the device has no more input and all of it has been heard.
+
+        Raises
+        ------
+        DeviceError
+            If the device vanishes.
+        """
+        deadline_ns = math.inf if seconds is None else perf_counter_ns() + 1e9 * seconds
+        while perf_counter_ns() < deadline_ns:
+            self.check()
+            if self.device.finished:
+                deadline_ns = min(deadline_ns, perf_counter_ns() + 1e6 * self.latency.total_ms)
+            time.sleep(POLL_S)
+
+    def check(self) -> None:
+        """Raise DeviceError if the device has vanished; follow it if its block size has changed."""
+        fault = self.device.fault
+        silent_s = (perf_counter_ns() - self._heard_ns) / 1e9
+        if fault is None and silent_s > max(PATIENCE_S, 20 * self._largest / self.sample_rate):
+            fault = f"it has not called back for {silent_s:.1f} s"
+        if fault is not None:
+            self.fault = f"device {self.device.name!r} has vanished after {self.seconds:.1f} s: {fault}"
+            raise DeviceError(self.fault)
+        if self._parts is not None and self._blocks:
+            expected = self._parts.exchange.hand_over
+            if self._smallest < expected.smallest or self._largest > expected.largest:
+                self._fade_out()
+                self._dismantle()
+                self._assemble(min(self._smallest, expected.smallest), max(self._largest, expected.largest))
+
+    @property
+    def seconds(self) -> float:
+        """How long the loop has run."""
+        return ((self._ended_ns or perf_counter_ns()) - self._started_ns) / 1e9 if self._started_ns else 0.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether the worker has processed everything that has come in."""
+        return self._parts is None or self._parts.worker.idle
+
+    def stats(self) -> dict[str, Any]:
+        """Everything that was counted, as plain numbers and texts; at any time, also after a fault.
+
+        `frames` that the model has processed; `misses` and `concealed` in blocks (see `Tally`); `late_chunks` by cause,
+        `dropped_chunks` and `failures` (see `WorkerTelemetry`); `xruns` that the device has reported; `ledger` in
+        samples of the device's rate, `latency_samples` its total in samples of the model's rate; times in us.
+        """
+        worker, parts = self.worker_telemetry, self._parts
+        events = self._past_events + Counter(parts.path.events if parts and not parts.retired else {})
+        return {
+            "model": self.model_name,
+            "engine": self.engine_name,
+            "path": "worker",
+            "device": self.device.name,
+            "sample_rate": self.sample_rate,
+            "channels": self.channels,
+            "seconds": round(self.seconds, 3),
+            "frames": worker.samples * self.model_rate // (self.sample_rate * self.frame),
+            "blocks": self.tally.blocks,
+            "block_sizes": [self._smallest, self._largest],
+            "misses": self.tally.misses,
+            "longest_miss_run": self.tally.longest_miss_run,
+            "concealed": self.tally.concealed,
+            "bypasses": self.tally.bypasses,
+            "xruns": self.device.xruns,
+            "late_chunks": dict(worker.late),
+            "dropped_chunks": worker.dropped,
+            "failures": worker.failures,
+            "events": {"failed_frames": 0, "bad_samples": 0, **events},
+            "message": self.fault or worker.message or (parts.callback.error if parts else ""),
+            "latency_samples": round(self.latency.at_rate(self.model_rate).total, 3),
+            "latency_ms": round(self.latency.total_ms, 3),
+            "ledger": {name: round(samples, 3) for name, samples in self.latency.items()},
+            "chunk_samples": parts.exchange.hand_over.chunk if parts else None,
+            "compute_us": worker.compute.to_json(),
+            "wake_us": worker.wake.to_json(),
+            "callback_us": self.callback_times.to_json(),
+            "environment": {
+                **environment(),
+                "scheduling": {
+                    "audio": parts.callback.scheduling if parts else "not started",
+                    "worker": worker.scheduling,
+                },
+                "semaphore": parts.exchange.bell.name if parts else None,
+                "memory": self._quiet.memory,
+                "garbage_collections": self._quiet.collections,
+            },
+        }
+
+    def _on_audio(self, indata: np.ndarray, outdata: np.ndarray, frames: int) -> None:
+        self._blocks += 1
+        self._heard_ns = perf_counter_ns()
+        self._smallest = min(self._smallest or frames, frames)
+        self._largest = max(self._largest, frames)
+        parts = self._parts
+        if parts is None or parts.retired:
+            outdata.fill(0)
+        else:
+            parts.callback(indata, outdata, frames)
+
+    def _listen(self) -> None:
+        """Wait until the host's block size is known; until then the output is silent."""
+        deadline_ns = perf_counter_ns() + 1e9 * PATIENCE_S
+        while self._blocks < BLOCKS_TO_LISTEN:
+            if perf_counter_ns() > deadline_ns or self.device.fault:
+                raise DeviceError(
+                    f"device {self.device.name!r}: {self._blocks} callbacks within {PATIENCE_S:g} s of its start, "
+                    f"expected {BLOCKS_TO_LISTEN} ({self.device.fault or 'no fault reported'})"
+                )
+            time.sleep(POLL_S)
+
+    def _assemble(self, smallest: int, largest: int) -> None:
+        """Build what belongs to one block size, and let it be heard."""
+        parts = self._build(smallest, largest, self.tally, self.callback_times, self.worker_telemetry)
+        hand_over = parts.exchange.hand_over
+        wet = dict(parts.path.latency)
+        # Chunks that end where no block ends are the same kind of delay as frames that do.
+        wet["re blocking"] = wet.get("re blocking", 0) + hand_over.delay - hand_over.budget
+        self.latency = Ledger(
+            self.sample_rate,
+            {
+                "device input": self.device.input_latency_samples,
+                **wet,
+                "worker": hand_over.budget,
+                "device output": self.device.output_latency_samples,
+            },
+        )
+        gc.freeze()
+        parts.worker.start()
+        parts.stage.start()
+        self._parts = parts
+
+    def _build(self, smallest: int, largest: int, tally: Tally, times: Times, telemetry: WorkerTelemetry) -> "_Parts":
+        hand_over = plan_hand_over(self.frame, self.model_rate, self.sample_rate, smallest, largest)
+        path = self._make_wet_path(hand_over.chunk)
+        path.reset()  # the engine may have run before
+        exchange = Exchange(self.channels, hand_over)
+        latency = path.latency_samples + hand_over.delay
+        stage = OutputStage(self.channels, self.sample_rate, latency, self.controls, self._ceiling_dbfs)
+        tap = self._recording.ring if self._recording else None
+        callback = Callback(exchange, stage, self.channels, tally, times, tap)
+        worker = Worker(path, self.channels, self.sample_rate, exchange, telemetry)
+        return _Parts(path, exchange, stage, callback, worker)
+
+    def _rehearse(self) -> None:
+        """Do everything once, so that nothing is loaded, compiled or cached for the first time in a stream."""
+        smallest, largest = self.device.block_sizes or (self.frame, self.frame)
+        parts = self._build(smallest, largest, Tally(), Times(), WorkerTelemetry())
+        indata = np.zeros((largest, self.channels), np.float32)
+        outdata = np.zeros((largest, self.device.output_channels), np.float32)
+        parts.stage.start()
+        for _ in range(-(-REHEARSED_FRAMES * parts.exchange.hand_over.budget // largest)):
+            parts.callback.play(indata, outdata, largest)
+            parts.worker.catch_up()
+
+    def _fade_out(self) -> None:
+        parts = self._parts
+        if parts is None:
+            return
+        parts.stage.stop()
+        deadline_ns = perf_counter_ns() + 1e9 * FADE_PATIENCE_S
+        while not parts.stage.silent and perf_counter_ns() < deadline_ns and self.device.fault is None:
+            time.sleep(POLL_S)
+
+    def _dismantle(self) -> None:
+        """End the worker; its numbers are kept."""
+        if self._parts is not None:
+            self._parts.retired = True
+            self._parts.worker.stop()
+            self._past_events.update(self._parts.path.events)

@@ -1,0 +1,74 @@
+"""A sound file of what is heard, written while it is heard."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from .errors import AudioError
+from .rings import Ring
+
+RING_S = 8.0
+PERIOD_S = 0.25
+
+
+class Recording:
+    """Writes a stream to a sound file from a thread of its own; the audio callback only fills `ring`.
+
+    Parameters
+    ----------
+    path : Path
+        wav, flac or ogg.
+    channels : int
+    sample_rate : int
+        In Hz.
+
+    Attributes
+    ----------
+    lost_samples : int
+        What the disk was too slow for; silence stands in its place, so that the rest keeps its time.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be created.
+    """
+
+    def __init__(self, path: Path, channels: int, sample_rate: int):
+        try:
+            self._file = soundfile.SoundFile(path, "w", sample_rate, channels)
+        except (OSError, ValueError, TypeError, soundfile.SoundFileError) as error:
+            raise AudioError(f"{path}: cannot be created ({error}); expected a wav, flac or ogg file") from error
+        self.ring = Ring(channels, round(RING_S * sample_rate))
+        self.lost_samples = 0
+        self.error = ""
+        self._position = 0
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="hearloop recording", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what is left and complete the file."""
+        self._stopping = True
+        self._thread.join()
+        self._file.close()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                time.sleep(PERIOD_S)
+                self._write(self.ring.end)
+                self._file.flush()  # what has been written survives whatever comes
+            self._write(self.ring.end)
+        except (OSError, soundfile.SoundFileError) as error:
+            self.error = str(error)
+
+    def _write(self, end: int) -> None:
+        block = np.zeros((self.ring.samples.shape[0], end - self._position), np.float32)
+        if not self.ring.read(self._position, block):
+            self.lost_samples += block.shape[1]
+            block[:] = 0
+        self._file.write(block.T)
+        self._position = end
