@@ -250,10 +250,10 @@ def _check_front_end(info: BundleInfo, where: str) -> None:
 
 def _check_graph(info: BundleInfo, inputs: dict[str, list], outputs: dict[str, list], where: str) -> None:
     """The description must name exactly the inputs and outputs of the graph, with their shapes."""
-    told_inputs = {item.name: list(item.shape) for item in (*info.inputs, *info.states)}
-    told_outputs = {item.name: list(item.shape) for item in info.outputs} | {
-        state.next: list(state.shape) for state in info.states
-    }
+    told_inputs = {port.name: list(port.shape) for port in info.inputs}
+    told_inputs |= {state.name: list(state.shape) for state in info.states}
+    told_outputs = {port.name: list(port.shape) for port in info.outputs}
+    told_outputs |= {state.next: list(state.shape) for state in info.states}
     for direction, told, found in (("input", told_inputs, inputs), ("output", told_outputs, outputs)):
         for name in told:
             if name not in found:

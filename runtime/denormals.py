@@ -56,7 +56,7 @@ def _write_control(typing_context, value):
 @njit("int64()", nogil=True)
 def flush_denormals() -> int:
     """Let this thread treat denormal numbers as zero; returns the old setting for `restore_denormals`."""
-    previous = _read_control()
+    previous: int = _read_control()  # type: ignore[call-arg]
     _write_control(previous | _FLUSH_BITS)
     return previous
 
@@ -64,4 +64,4 @@ def flush_denormals() -> int:
 @njit("void(int64)", nogil=True)
 def restore_denormals(previous: int) -> None:
     """Put back what `flush_denormals` returned."""
-    _write_control(previous)
+    _write_control(previous)  # type: ignore[call-arg]
