@@ -94,7 +94,7 @@ def find_device(
     """
     able = [device for device in devices if getattr(device, direction + "s") > 0]
     if not able:
-        raise DeviceError(f"no {direction} device: the sound system offers {_listed(devices)}")
+        raise DeviceError(f"no {direction} device: the sound system offers{_listed(devices)}")
     if wanted is None:
         found = [device for device in able if getattr(device, f"default_{direction}")] or able[:1]
     elif isinstance(wanted, int) or wanted.strip().isdigit():

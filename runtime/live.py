@@ -127,7 +127,7 @@ class LiveLoop:
         self._past_events: Counter[str] = Counter()
         self._smallest, self._largest, self._blocks = 0, 0, 0
         self._heard_ns = perf_counter_ns()
-        self._started_ns = self._ended_ns = 0
+        self._started_ns = self._finished_ns = self._ended_ns = 0
 
     def _wet_path_maker(self, engine: Engine) -> WetPathMaker:
         return lambda chunk: WetPath(engine, self.channels, self.sample_rate, chunk)
@@ -184,10 +184,8 @@ class LiveLoop:
             If the device vanishes.
         """
         deadline_ns = math.inf if seconds is None else perf_counter_ns() + 1e9 * seconds
-        while perf_counter_ns() < deadline_ns:
+        while perf_counter_ns() < deadline_ns and not self.finished:
             self.check()
-            if self.device.finished:
-                deadline_ns = min(deadline_ns, perf_counter_ns() + 1e6 * self.latency.total_ms)
             time.sleep(POLL_S)
 
     def check(self) -> None:
@@ -196,6 +194,8 @@ class LiveLoop:
         silent_s = (perf_counter_ns() - self._heard_ns) / 1e9
         if fault is None and silent_s > max(PATIENCE_S, 20 * self._largest / self.sample_rate):
             fault = f"it has not called back for {silent_s:.1f} s"
+        if self.device.finished and not self._finished_ns:
+            self._finished_ns = perf_counter_ns()
         if fault is not None:
             self.fault = f"device {self.device.name!r} has vanished after {self.seconds:.1f} s: {fault}"
             raise DeviceError(self.fault)
@@ -205,6 +205,11 @@ class LiveLoop:
                 self._fade_out()
                 self._dismantle()
                 self._assemble(min(self._smallest, expected.smallest), max(self._largest, expected.largest))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the device has no more input, and all of it has been heard."""
+        return bool(self._finished_ns) and perf_counter_ns() > self._finished_ns + 1e6 * self.latency.total_ms
 
     @property
     def seconds(self) -> float:

@@ -21,6 +21,7 @@ from .errors import AudioError, DeviceError
 # A sound card has at least one block in hand when a callback is late; only then is there a gap.
 PATIENCE_BLOCKS = 2
 TAIL_S = 1.0
+BLOCK_S = 0.008
 
 
 class Clock(Protocol):
@@ -61,8 +62,8 @@ class SoftwareDevice:
         What the microphones hear; repeated, or cut, to `seconds`, and followed by silence.
     sample_rate : int
         In Hz.
-    block_size : int or sequence of int
-        Frames per callback; several sizes take turns.
+    block_size : int or sequence of int, optional
+        Frames per callback; several sizes take turns. By default 8 ms.
     seconds : float, optional
         Length of the stream; by default that of the recording. `math.inf` repeats for ever and keeps no output.
     output_channels : int, optional
@@ -81,13 +82,14 @@ class SoftwareDevice:
         self,
         audio: np.ndarray,
         sample_rate: int,
-        block_size: int | Sequence[int] = 128,
+        block_size: int | Sequence[int] | None = None,
         seconds: float | None = None,
         output_channels: int | None = None,
         clock: Clock | None = None,
         name: str = "software device",
     ):
         self._audio = np.atleast_2d(np.asarray(audio, np.float32))
+        block_size = block_size or round(BLOCK_S * sample_rate)
         sizes = [block_size] if isinstance(block_size, int) else list(block_size)
         if self._audio.shape[1] == 0:
             raise AudioError(f"{name}: the recording has no samples")

@@ -1,0 +1,38 @@
+"""Single keys from the terminal, without waiting for them."""
+
+import select
+import sys
+
+
+class Keyboard:
+    """Context in which `pressed` returns the keys typed since it was last asked.
+
+    Where standard input is not a terminal, or the platform has no termios, there are never any.
+    """
+
+    def __enter__(self) -> "Keyboard":
+        self._settings = None
+        if sys.stdin is not None and sys.stdin.isatty():
+            try:
+                import termios
+                import tty
+            except ImportError:  # Windows
+                return self
+            self._settings = termios.tcgetattr(sys.stdin)
+            tty.setcbreak(sys.stdin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._settings is not None:
+            import termios
+
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._settings)
+
+    def pressed(self) -> str:
+        keys = ""
+        while self._settings is not None and select.select([sys.stdin], [], [], 0)[0]:
+            key = sys.stdin.read(1)
+            if not key:  # the terminal has gone
+                break
+            keys += key
+        return keys
