@@ -92,14 +92,16 @@ class EnhanceSmall(nn.Module):
 
     def _features(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Compressed real part, imaginary part and magnitude, [B, 3, T, F], of the spectrum at a level of one."""
-        power = spectrum.square().sum(-1)
+        power = (spectrum * spectrum).sum(-1)
         level, state = self.level(power.mean(-1).squeeze(1), state)
         # The floor keeps digital silence silent: what is below it is not turned up.
         level = level.clamp(min=self.silence)[:, None, :, None]
         power = power / level + 1e-6
-        magnitude = power ** (COMPRESSION / 2)
-        compressed = spectrum * (magnitude * (power * level) ** -0.5).unsqueeze(-1)
-        return torch.cat([compressed.squeeze(1).permute(0, 3, 1, 2), magnitude], dim=1), state
+        root = power ** (COMPRESSION / 2 - 0.5)
+        compressed = spectrum * (root / level.sqrt()).unsqueeze(-1)
+        magnitude = root * power.sqrt()
+        features = torch.cat([compressed, magnitude.unsqueeze(-1)], dim=-1)
+        return features.squeeze(1).permute(0, 3, 1, 2), state
 
 
 def _convolution_block(channels: int, bands: int) -> Residual:

@@ -1,10 +1,11 @@
 """The state of a streaming layer: a nested dict or tuple of tensors, with the batch on the first axis of each."""
 
-from typing import TypeAlias, Union
+from typing import Any, TypeAlias
 
 import torch
 
-State: TypeAlias = Union[torch.Tensor, dict[str, "State"], tuple["State", ...]]
+# A tensor, a dict of states or a tuple of states; each layer knows its own, so nothing is gained by spelling it out.
+State: TypeAlias = Any
 
 
 def flatten_state(state: State, path: str = "") -> dict[str, torch.Tensor]:
