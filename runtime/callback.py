@@ -126,10 +126,12 @@ class Callback:
         """The work of a call, without its safety net."""
         exchange = self.exchange
         completes = complete(exchange.completed_ns, self.position, frames, self._chunk, perf_counter_ns())
-        for start in range(0, frames, LONGEST_PIECE):
-            self._piece(indata[start : start + LONGEST_PIECE], outdata[start : start + LONGEST_PIECE])
-        if completes:
-            exchange.bell.post()
+        try:
+            for start in range(0, frames, LONGEST_PIECE):
+                self._piece(indata[start : start + LONGEST_PIECE], outdata[start : start + LONGEST_PIECE])
+        finally:
+            if completes:
+                exchange.bell.post()
 
     def _piece(self, indata: np.ndarray, outdata: np.ndarray) -> None:
         count = len(indata)

@@ -38,6 +38,7 @@ from .worker import WetPathLike, Worker, WorkerTelemetry
 
 BLOCKS_TO_LISTEN = 8
 PATIENCE_S = 3.0
+SILENCE_S = 2.0
 POLL_S = 0.02
 FADE_PATIENCE_S = 0.5
 REHEARSED_FRAMES = 16
@@ -192,12 +193,12 @@ class LiveLoop:
         """Raise DeviceError if the device has vanished; follow it if its block size has changed."""
         fault = self.device.fault
         silent_s = (perf_counter_ns() - self._heard_ns) / 1e9
-        if fault is None and silent_s > max(PATIENCE_S, 20 * self._largest / self.sample_rate):
-            fault = f"it has not called back for {silent_s:.1f} s"
+        if fault is None and silent_s > max(SILENCE_S, 20 * self._largest / self.sample_rate):
+            fault = "it does not call back any more"
         if self.device.finished and not self._finished_ns:
             self._finished_ns = perf_counter_ns()
         if fault is not None:
-            self.fault = f"device {self.device.name!r} has vanished after {self.seconds:.1f} s: {fault}"
+            self.fault = f"device {self.device.name!r} has vanished after {self.seconds - silent_s:.1f} s: {fault}"
             raise DeviceError(self.fault)
         if self._parts is not None and self._blocks:
             expected = self._parts.exchange.hand_over
@@ -249,6 +250,7 @@ class LiveLoop:
             "late_chunks": dict(worker.late),
             "dropped_chunks": worker.dropped,
             "failures": worker.failures,
+            "callback_errors": parts.callback.errors if parts else 0,
             "events": {"failed_frames": 0, "bad_samples": 0, **events},
             "message": self.fault or worker.message or (parts.callback.error if parts else ""),
             "latency_samples": round(self.latency.at_rate(self.model_rate).total, 3),

@@ -1,13 +1,17 @@
 """Sound cards, through PortAudio. Imported only by those who want one; the library itself may be missing."""
 
+import atexit
 import contextlib
 import importlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 from .devices import AudioCallback, DeviceDescription, find_device
 from .errors import DeviceError
+
+CLOSING_PATIENCE_S = 3.0
 
 
 def list_devices() -> list[DeviceDescription]:
@@ -118,11 +122,18 @@ class PortAudioDevice:
 
     def stop(self) -> None:
         self._stopping = True
-        with contextlib.suppress(self._sounddevice.PortAudioError):
-            # `stop` plays what is pending, and would wait for ever for a device that has gone.
-            (self._stream.abort if self._ended else self._stream.stop)()
-        with contextlib.suppress(self._sounddevice.PortAudioError):
-            self._stream.close()
+        # A sound system that has gone never answers, so somebody else waits for it.
+        closing = threading.Thread(target=self._close, name="hearloop closing", daemon=True)
+        closing.start()
+        closing.join(timeout=CLOSING_PATIENCE_S)
+        if closing.is_alive():
+            # At exit, sounddevice would wait for the same stream once more.
+            atexit.unregister(self._sounddevice._exit_handler)
+
+    def _close(self) -> None:
+        for step in (self._stream.stop, self._stream.close):  # `stop` plays what is pending
+            with contextlib.suppress(self._sounddevice.PortAudioError):
+                step()
 
     @property
     def fault(self) -> str | None:

@@ -99,7 +99,8 @@ class SoftwareDevice:
         self.input_channels = self._audio.shape[0]
         self.output_channels = output_channels or self.input_channels
         self.block_sizes: tuple[int, int] | None = (min(sizes), max(sizes))
-        self.input_latency_samples = float(max(sizes))
+        self._largest = max(sizes)
+        self.input_latency_samples = float(self._largest)
         self.output_latency_samples = 0.0
         self.xruns = 0
         self.fault: str | None = None
@@ -127,7 +128,7 @@ class SoftwareDevice:
 
     @property
     def output(self) -> np.ndarray:
-        played = min(self.position + round(self.input_latency_samples), self._played.shape[1])
+        played = min(self.position + self._largest, self._played.shape[1])
         return self._played[:, :played]
 
     def start(self, callback: AudioCallback) -> None:
@@ -142,9 +143,8 @@ class SoftwareDevice:
             self._thread.join(timeout=5)
 
     def _run(self, callback: AudioCallback) -> None:
-        largest = self.block_sizes[1]  # type: ignore[index]
-        indata = np.zeros((largest, self.input_channels), np.float32)
-        outdata = np.zeros((largest, self.output_channels), np.float32)
+        indata = np.zeros((self._largest, self.input_channels), np.float32)
+        outdata = np.zeros((self._largest, self.output_channels), np.float32)
         try:
             while not self._stopping:
                 frames = next(self._sizes)
@@ -170,6 +170,6 @@ class SoftwareDevice:
             taken += part
 
     def _play(self, outdata: np.ndarray) -> None:
-        start = self.position + self.block_sizes[1]  # type: ignore[index]
+        start = self.position + self._largest
         part = min(len(outdata), max(self._played.shape[1] - start, 0))
         self._played[:, start : start + part] = outdata[:part].T

@@ -95,8 +95,8 @@ class Worker:
 
     @property
     def idle(self) -> bool:
-        """Whether everything that has come in is processed."""
-        return self._exchange.input.end - self._position < self._chunk
+        """Whether there is nothing to do: all that has come in is processed, or the model has been given up."""
+        return self._exchange.failed or self._exchange.input.end - self._position < self._chunk
 
     def _run(self) -> None:
         self._telemetry.scheduling = raise_priority(WORKER_PRIORITY)
@@ -114,7 +114,7 @@ class Worker:
         woken_cpu_ns = thread_time_ns()
         fresh = True
         self._cause = None
-        while not (self.idle or self._stopping or self._exchange.failed):
+        while not (self.idle or self._stopping):
             backlog = (self._exchange.input.end - self._position) // self._chunk
             if backlog > LONGEST_BACKLOG or not self._exchange.input.read(self._position, self._samples):
                 self._jump(self._position + max(backlog - 1, 1) * self._chunk)

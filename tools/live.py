@@ -173,7 +173,7 @@ def _summary(loop: LiveLoop) -> str:
             f"frame time p50 {times['p50'] / 1000:.2f} ms, p99 {times['p99'] / 1000:.2f} ms, "
             f"max {times['max'] / 1000:.2f} ms; latency {stats['latency_ms']:.1f} ms"
         )
-    if stats["message"]:
+    if stats["message"] and not loop.fault:  # a fault is told as the error that ends the command
         lines.append(stats["message"])
     return "\n".join(lines)
 
