@@ -1,0 +1,124 @@
+"""Write a PyTorch model as a bundle: graph, description, golden vectors; verified first."""
+
+import copy
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+from ..models.streaming.state import flatten_state
+from ..runtime.bundle import BundleInfo, Port, State, load_bundle
+from ..runtime.golden import Golden
+from ..runtime.windows import window_pair
+from .macs import macs_per_step
+from .onnx import export_graph
+from .verify import TOLERANCE, test_spectrum, verify
+
+SAMPLE_RATE = 16000
+GOLDEN_FRAMES = 8
+
+
+def export_bundle(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    name: str,
+    license: str,
+    training: Mapping[str, Any] | None = None,
+    quality: Sequence[Mapping[str, Any]] | None = None,
+    comment: str = "",
+) -> BundleInfo:
+    """Export an STFT model as one self-describing `.onnx` file.
+
+    The file appears only when the graph, run frame by frame in ONNX Runtime, has reproduced the PyTorch model and the
+    finished bundle has been loaded again; a file that was there before is then replaced in one move.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With `task`, `window`, `channels_in`, `channels_out`, `initial_state` and `forward(spectrum, state)`.
+    path : str or Path
+        Where to write; the folder must exist.
+    name : str
+        Name of the bundle.
+    license : str
+        SPDX expression of the weights' licence.
+    training : mapping, optional
+        Facts about the training: data, duration, seed.
+    quality : sequence of mappings, optional
+        Figures, each with the test it was measured on.
+    comment : str
+
+    Raises
+    ------
+    ExportError
+        If the model cannot be exported or its graph computes something else; nothing is written.
+    BundleError
+        If the description of the model is not a valid one; nothing is written.
+    """
+    path = Path(path)
+    model = copy.deepcopy(model).cpu().eval()
+    graph = export_graph(model)
+    verify(model, graph)
+    info = _describe(model, graph, name, license, training or {}, quality or (), comment)
+    onnx.helper.set_model_props(graph, info.to_metadata())
+    handle, temporary = tempfile.mkstemp(suffix=".onnx", prefix=f".{path.stem}-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(graph.SerializeToString())
+        load_bundle(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return info
+
+
+def _describe(
+    model: nn.Module,
+    graph: onnx.ModelProto,
+    name: str,
+    license: str,
+    training: Mapping[str, Any],
+    quality: Sequence[Mapping[str, Any]],
+    comment: str,
+) -> BundleInfo:
+    pair = window_pair(model.window)
+    states = flatten_state(model.initial_state(1))
+    return BundleInfo(
+        name=name,
+        task=model.task,
+        sample_rate=SAMPLE_RATE,
+        frame=pair.hop_length,
+        lookahead=pair.lookahead,
+        channels_in=model.channels_in,
+        channels_out=model.channels_out,
+        front_end="stft",
+        window=model.window,
+        inputs=(Port("spectrum", "spectrum", (1, model.channels_in, 1, pair.bins, 2), "noisy speech"),),
+        outputs=(Port("enhanced", "spectrum", (1, model.channels_out, 1, pair.bins, 2), "speech"),),
+        states=tuple(State(f"state.{key}", f"state.{key}.next", tuple(value.shape)) for key, value in states.items()),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        macs_per_frame=macs_per_step(graph),
+        license=license,
+        comment=comment,
+        training=training,
+        quality=tuple(quality),
+        golden=_golden(model),
+    )
+
+
+def _golden(model: nn.Module) -> Golden:
+    """The first frames of the test signal and what PyTorch makes of them, from the initial state."""
+    spectrum = test_spectrum(model, GOLDEN_FRAMES)
+    with torch.no_grad():
+        enhanced, _ = model(spectrum, model.initial_state(1))
+    # One leading axis counts the frames; each entry has the shape of the port.
+    inputs, outputs = (values.movedim(2, 0).unsqueeze(3).numpy() for values in (spectrum, enhanced))
+    return Golden({"spectrum": inputs}, {"enhanced": outputs}, TOLERANCE)

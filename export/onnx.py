@@ -1,0 +1,100 @@
+"""The step of a model as an ONNX graph: one frame and the state in, one frame and the next state out."""
+
+import logging
+import warnings
+from contextlib import contextmanager
+
+import onnx
+import torch
+from onnxscript import optimizer
+from torch import nn
+
+from ..models.streaming.state import State, flatten_state, unflatten_state
+from ..runtime.errors import HearloopError
+from ..runtime.windows import window_pair
+from .simplify import simplify
+
+OPSET = 18
+# Larger than any constant of a model that runs in real time on a CPU: every constant expression is folded.
+FOLD_LIMIT_BYTES = 1 << 26
+
+
+class ExportError(HearloopError):
+    """A model that cannot be written as a bundle."""
+
+
+class Step(nn.Module):
+    """One frame of a model with its state as a flat list of tensors, as the graph has it."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.structure: State = model.initial_state(1)
+        self.paths = list(flatten_state(self.structure))
+
+    @property
+    def input_names(self) -> list[str]:
+        return ["spectrum", *(f"state.{path}" for path in self.paths)]
+
+    @property
+    def output_names(self) -> list[str]:
+        return ["enhanced", *(f"state.{path}.next" for path in self.paths)]
+
+    def forward(self, spectrum: torch.Tensor, *states: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        state = unflatten_state(self.structure, dict(zip(self.paths, states, strict=True)))
+        enhanced, following = self.model(spectrum, state)
+        flat = flatten_state(following)
+        if list(flat) != self.paths:
+            raise ExportError(f"the next state has the tensors {list(flat)}, the initial state {self.paths}")
+        return enhanced, *flat.values()
+
+
+def export_graph(model: nn.Module) -> onnx.ModelProto:
+    """Export the one-frame step of an STFT model, which must be on the CPU and in evaluation mode.
+
+    Inputs `spectrum` [1, C, 1, F, 2] and `state.<path>`, outputs `enhanced` and `state.<path>.next`, all float32 with
+    static shapes. Batch norms and every other constant expression are folded.
+
+    Raises
+    ------
+    ExportError
+        If PyTorch cannot trace the model or express it in ONNX.
+    """
+    step = Step(model)
+    spectrum = torch.randn(1, model.channels_in, 1, window_pair(model.window).bins, 2)
+    inputs = (spectrum, *flatten_state(step.structure).values())
+    try:
+        with torch.no_grad(), _quiet():
+            program = torch.onnx.export(
+                step,
+                inputs,
+                input_names=step.input_names,
+                output_names=step.output_names,
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+            )
+    except ExportError:
+        raise
+    except Exception as error:  # the exporter lets through whatever goes wrong inside it
+        first_line = str(error).strip().splitlines()[0]
+        raise ExportError(f"{type(model).__name__} cannot be exported: {first_line}") from error
+    folded = optimizer.optimize(
+        program.model_proto, input_size_limit=FOLD_LIMIT_BYTES, output_size_limit=FOLD_LIMIT_BYTES
+    )
+    return simplify(folded)
+
+
+@contextmanager
+def _quiet():
+    """The exporter reports its own progress and private deprecations; what matters is raised or verified."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
