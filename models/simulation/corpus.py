@@ -1,0 +1,118 @@
+"""Folders of recordings, held in memory as 16-bit samples."""
+
+import csv
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from scipy.signal import resample_poly
+
+from ...runtime.errors import AudioError
+
+SAMPLE_RATE = 16000
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus")
+DECODING_THREADS = 4
+
+
+class Corpus:
+    """Recordings at 16 kHz, one channel each, in one int16 array (an hour takes 115 MB).
+
+    Parameters
+    ----------
+    samples : int16 array [samples of all recordings]
+    starts : int64 array [recordings + 1], where each recording begins; the last entry is the total
+    names : one name per recording, for messages
+    """
+
+    def __init__(self, samples: np.ndarray, starts: np.ndarray, names: list[str]):
+        self.samples, self.starts, self.names = samples, starts, names
+        # A recording of a minute is drawn more often than one of a second, but not sixty times as often.
+        weights = np.sqrt(np.diff(starts))
+        self._cumulative = np.cumsum(weights / weights.sum())
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def hours(self) -> float:
+        return len(self.samples) / SAMPLE_RATE / 3600
+
+    def recording(self, index: int) -> np.ndarray:
+        """The whole recording as float32 in -1..1."""
+        return self._float(int(self.starts[index]), int(self.starts[index + 1]))
+
+    def draw(self, rng: np.random.Generator, length: int, loop: bool = False) -> np.ndarray:
+        """A random piece of a random recording, float32 [length].
+
+        A recording that is too short is repeated if `loop`, else it stands at a random place in silence.
+        """
+        index = min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(self) - 1)
+        first, end = int(self.starts[index]), int(self.starts[index + 1])
+        spare = end - first - length
+        if spare >= 0:
+            start = first + int(rng.integers(spare + 1))
+            return self._float(start, start + length)
+        whole = self._float(first, end)
+        if loop:
+            return np.resize(np.roll(whole, -int(rng.integers(len(whole)))), length)
+        piece = np.zeros(length, np.float32)
+        start = int(rng.integers(-spare + 1))
+        piece[start : start + len(whole)] = whole
+        return piece
+
+    def _float(self, start: int, end: int) -> np.ndarray:
+        return self.samples[start:end].astype(np.float32) * np.float32(1 / 32768)
+
+
+def read_folder(folder: str | Path) -> Corpus:
+    """All audio files below a folder, in the order of their names.
+
+    Raises AudioError if the folder is missing or holds no audio, or a file cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise AudioError(f"{folder}: no such folder; expected one with {', '.join(AUDIO_SUFFIXES)} files")
+    return read_files(sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES), str(folder))
+
+
+def read_manifest(manifest: str | Path, split: str, kind: str) -> Corpus:
+    """The files of a split and kind in a CSV table with the columns path (relative to the table), split and kind."""
+    manifest = Path(manifest)
+    try:
+        with open(manifest, newline="", encoding="utf-8") as table:
+            rows = list(csv.DictReader(table))
+    except OSError as error:
+        raise AudioError(f"{manifest}: cannot be read ({error.strerror})") from error
+    missing = {"path", "split", "kind"} - set(rows[0] if rows else ())
+    if missing:
+        raise AudioError(f"{manifest}: column {', '.join(sorted(missing))} is missing; expected path, split, kind")
+    paths = [manifest.parent / row["path"] for row in rows if row["split"] == split and row["kind"] == kind]
+    return read_files(sorted(paths), f"{manifest}, split {split!r}, kind {kind!r}")
+
+
+def read_files(paths: Iterable[Path], where: str) -> Corpus:
+    """Decode files to a corpus; `where` names their origin in errors."""
+    paths = list(paths)
+    if not paths:
+        raise AudioError(f"{where}: no audio; expected at least one {', '.join(AUDIO_SUFFIXES)} file")
+    with ThreadPoolExecutor(DECODING_THREADS) as decoders:
+        recordings = list(decoders.map(_read, paths))
+    starts = np.concatenate([[0], np.cumsum([len(recording) for recording in recordings])])
+    return Corpus(np.concatenate(recordings), starts, [str(path) for path in paths])
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"{path}: not readable as audio ({error})") from error
+    if len(audio) == 0:
+        raise AudioError(f"{path}: holds no samples; expected audio")
+    mono = audio.mean(axis=1)
+    if rate != SAMPLE_RATE:
+        common = gcd(rate, SAMPLE_RATE)
+        mono = resample_poly(mono, SAMPLE_RATE // common, rate // common)
+    return np.round(np.clip(mono, -1, 32767 / 32768) * 32768).astype(np.int16)

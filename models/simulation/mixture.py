@@ -1,0 +1,153 @@
+"""One noisy recording and what should be left of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .corpus import Corpus
+from .equalisation import equalise, random_band_limit, random_equaliser
+from .recipe import Recipe
+from .rooms import RoomBank, early_part, reverberate
+from .synthetic import clicks, coloured_noise, hum
+from .variation import change_speed, clip, pause, random_loudness, source_length
+
+HIGHEST_PEAK = 0.99
+SILENT_POWER = 1e-10
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A mixture and its target, sample for sample aligned, float32 [samples] in -1..1.
+
+    target : the voice with the first 50 ms of its room; zeros where no voice is
+    snr_db : energy of the voice (with its whole room) over energy of the noise; infinite without noise,
+        minus infinity without voice
+    kind : "noise", "babble" or "clean", with " in a room" behind it where so
+    """
+
+    noisy: np.ndarray
+    target: np.ndarray
+    snr_db: float
+    kind: str
+
+
+class Simulator:
+    """Makes mixtures of two corpora and a bank of rooms as a recipe says; all chance comes from the generator given."""
+
+    def __init__(self, recipe: Recipe, speech: Corpus, noise: Corpus, rooms: RoomBank):
+        self.recipe, self.speech, self.noise, self.rooms = recipe, speech, noise, rooms
+
+    def mixture(self, rng: np.random.Generator, length: int, snr_db: float | None = None) -> Mixture:
+        """A mixture of `length` samples; the recipe draws the SNR unless it is given."""
+        recipe = self.recipe
+        if snr_db is None:
+            snr_db = self._draw_snr_db(rng)
+        responses = self.rooms.draw(rng) if rng.random() < recipe.room_share else None
+        voice, target = self._voice(rng, length, responses)
+        noise, kind = self._noise(rng, length, responses)
+        voice, target, noise = _at_snr(voice, target, noise, snr_db)
+
+        both = np.stack([voice + noise, target])
+        both = equalise(both, random_equaliser(rng, recipe.microphone_equalisation_db))
+        if rng.random() < recipe.band_limit_share:
+            both = equalise(both, random_band_limit(rng))
+        both *= _gain_to_level(both[0], rng.uniform(*recipe.level_dbfs))
+        noisy, target = both
+        if rng.random() < recipe.clip_share:
+            noisy = clip(noisy, share=rng.uniform(0.0005, 0.01))
+        kind = "clean" if snr_db == np.inf else kind
+        return Mixture(noisy, target, snr_db, kind if responses is None else f"{kind} in a room")
+
+    def items(self, seed: int, first: int, count: int, length: int) -> np.ndarray:
+        """Training items `first` to `first + count`, float32 [count, 2, length]: mixtures and targets.
+
+        Item i depends on the seed and i alone, so that any process can make it, and again after an interruption.
+        """
+        mixtures = (self.mixture(np.random.default_rng([seed, index]), length) for index in range(first, first + count))
+        return np.stack([np.stack([mixture.noisy, mixture.target]) for mixture in mixtures])
+
+    def _draw_snr_db(self, rng: np.random.Generator) -> float:
+        recipe, chance = self.recipe, rng.random()
+        if chance < recipe.clean_share:
+            return np.inf
+        if chance < recipe.clean_share + recipe.absent_speech_share:
+            return -np.inf
+        if chance < recipe.clean_share + recipe.absent_speech_share + recipe.nearly_clean_share:
+            return float(rng.uniform(*recipe.nearly_clean_snr_db))
+        return float(rng.uniform(*recipe.snr_db))
+
+    def _voice(
+        self, rng: np.random.Generator, length: int, responses: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The voice as the microphone hears it, and the part of it to keep."""
+        voice = self._at_random_speed(rng, self.speech, length, self.recipe.speech_speed, loop=False)
+        if rng.random() < self.recipe.pause_share:
+            voice = voice * pause(rng, length)
+        voice = equalise(voice, random_equaliser(rng, self.recipe.speech_equalisation_db))
+        if responses is None:
+            return voice, voice
+        return reverberate(voice, responses[0]), reverberate(voice, early_part(responses[0]))
+
+    def _noise(self, rng: np.random.Generator, length: int, responses: np.ndarray | None) -> tuple[np.ndarray, str]:
+        recipe = self.recipe
+        is_babble = rng.random() < recipe.babble_share
+        layers = [self._babble(rng, length) if is_babble else self._recorded(rng, length)]
+        while len(layers) < 3 and rng.random() < recipe.extra_noise_share:
+            layers.append(self._recorded(rng, length))
+        if rng.random() < recipe.synthetic_share:
+            layers.append((coloured_noise, hum, clicks)[rng.integers(3)](rng, length))
+        noise = np.zeros(length, np.float32)
+        for order, layer in enumerate(layers):
+            if rng.random() < recipe.loudness_share:
+                layer = layer * random_loudness(rng, length, recipe.loudness_range_db)
+            layer = layer * _gain_to_level(layer, rng.uniform(-9, 0) if order else 0.0, may_clip=True)
+            if responses is not None:
+                layer = reverberate(layer, responses[1 + order % (len(responses) - 1)])
+            noise += equalise(layer, random_equaliser(rng, recipe.noise_equalisation_db))
+        return noise, "babble" if is_babble else "noise"
+
+    def _recorded(self, rng: np.random.Generator, length: int) -> np.ndarray:
+        noise = self._at_random_speed(rng, self.noise, length, self.recipe.noise_speed, loop=True)
+        return noise[::-1] if rng.random() < self.recipe.reversed_share else noise
+
+    def _babble(self, rng: np.random.Generator, length: int) -> np.ndarray:
+        low, high = self.recipe.babble_talkers
+        babble = np.zeros(length, np.float32)
+        for _ in range(rng.integers(low, high + 1)):
+            talker = self.speech.draw(rng, length, loop=True)
+            babble += talker * _gain_to_level(talker, rng.uniform(-6, 0), may_clip=True)
+        return babble
+
+    def _at_random_speed(
+        self, rng: np.random.Generator, corpus: Corpus, length: int, speeds: tuple[float, float], loop: bool
+    ) -> np.ndarray:
+        speed = float(np.exp(rng.uniform(*np.log(speeds))))
+        if speed == 1:
+            return corpus.draw(rng, length, loop)
+        return change_speed(corpus.draw(rng, source_length(length, speed), loop), length)
+
+
+def _at_snr(
+    voice: np.ndarray, target: np.ndarray, noise: np.ndarray, snr_db: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if snr_db == np.inf:
+        return voice, target, np.zeros_like(noise)
+    if snr_db == -np.inf:
+        return np.zeros_like(voice), np.zeros_like(target), noise
+    voice_power, noise_power = _power(voice), _power(noise)
+    if min(voice_power, noise_power) < SILENT_POWER:
+        return voice, target, noise
+    return voice, target, noise * np.float32(np.sqrt(voice_power / noise_power) * 10 ** (-snr_db / 20))
+
+
+def _gain_to_level(audio: np.ndarray, level_dbfs: float, may_clip: bool = False) -> np.float32:
+    """The gain that brings audio to an RMS level, less if its peaks would leave -1..1; one for silence."""
+    power = _power(audio)
+    if power < SILENT_POWER:
+        return np.float32(1)
+    gain = 10 ** (level_dbfs / 20) / np.sqrt(power)
+    return np.float32(gain if may_clip else min(gain, HIGHEST_PEAK / np.max(np.abs(audio))))
+
+
+def _power(audio: np.ndarray) -> float:
+    return float(np.dot(audio, audio)) / len(audio)

@@ -1,0 +1,119 @@
+"""Simulated rooms: image sources for the early reflections, shaped decaying noise for the tail.
+
+Allen and Berkley 1979 for the images; the diffuse tail follows Polack's model: Gaussian noise with an exponential
+decay that is faster at high frequencies, as air and soft walls make it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+from scipy.signal import lfilter
+
+from .corpus import SAMPLE_RATE
+
+SPEED_OF_SOUND = 343.0
+EARLY_SAMPLES = SAMPLE_RATE // 20  # reflections within 50 ms support speech instead of blurring it
+PRE_RINGING_SAMPLES = 8  # half of the fractional-delay filter that places an arrival between two samples
+REFLECTION_ORDER = 4
+
+
+@dataclass(frozen=True)
+class RoomBank:
+    """Responses from several places of several rooms to one microphone in each.
+
+    responses : float32 [rooms, places, taps]; the direct sound of each has a gain of one and arrives at sample 0.
+    """
+
+    responses: np.ndarray
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """The responses of one room in random order of places, [places, taps]."""
+        return rng.permutation(self.responses[rng.integers(len(self.responses))])
+
+
+def simulate_rooms(
+    rng: np.random.Generator, rooms: int, places: int = 4, longest_s: float = 0.8, shortest_s: float = 0.1
+) -> RoomBank:
+    """A bank of shoebox rooms with reverberation times (RT60) between `shortest_s` and `longest_s` seconds."""
+    taps = int(longest_s * SAMPLE_RATE)
+    responses = np.zeros((rooms, places, taps), np.float32)
+    for room in responses:
+        rt60_s = rng.uniform(shortest_s, longest_s)
+        size = np.array([rng.uniform(3, 9), rng.uniform(2.5, 7), rng.uniform(2.3, 3.5)])
+        microphone = size * rng.uniform(0.25, 0.75, 3)
+        for place in range(places):
+            source = size * rng.uniform(0.1, 0.9, 3)
+            room[place] = shoebox_response(rng, size, source, microphone, rt60_s, taps)
+    return RoomBank(responses)
+
+
+def shoebox_response(
+    rng: np.random.Generator, size: np.ndarray, source: np.ndarray, microphone: np.ndarray, rt60_s: float, taps: int
+) -> np.ndarray:
+    """Response of a shoebox room (metres) with its direct sound at sample 0 and gain one, float32 [taps]."""
+    volume = float(np.prod(size))
+    surface = 2 * float(size[0] * size[1] + size[1] * size[2] + size[0] * size[2])
+    absorption = min(0.161 * volume / (surface * rt60_s), 0.95)  # Sabine
+    distances, orders = _images(size, source, microphone)
+    direct = max(distances[0], 0.3)
+    gains = np.sqrt(1 - absorption) ** orders * direct / np.maximum(distances, 0.3)
+    delays = (distances - distances[0]) / SPEED_OF_SOUND * SAMPLE_RATE
+    response = _place(delays, gains, taps)
+    return (response + _tail(rng, volume, surface, direct, absorption, rt60_s, taps)).astype(np.float32)
+
+
+def _images(size: np.ndarray, source: np.ndarray, microphone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of the mirrored sources, nearest first, and the number of walls each path has met."""
+    cells = np.stack(np.meshgrid(*[np.arange(-REFLECTION_ORDER, REFLECTION_ORDER + 1)] * 3, indexing="ij"), -1)
+    cells = cells.reshape(-1, 3)
+    orders = np.abs(cells).sum(axis=1)
+    cells, orders = cells[orders <= REFLECTION_ORDER], orders[orders <= REFLECTION_ORDER]
+    mirrored = np.where(cells % 2 == 0, cells * size + source, (cells + 1) * size - source)
+    distances = np.linalg.norm(mirrored - microphone, axis=1)
+    nearest_first = np.argsort(distances)
+    return distances[nearest_first], orders[nearest_first]
+
+
+def _place(delays: np.ndarray, gains: np.ndarray, taps: int) -> np.ndarray:
+    """Arrivals between samples, by a Hann-windowed sinc; what rings before sample 0 is dropped."""
+    offsets = np.arange(-PRE_RINGING_SAMPLES, PRE_RINGING_SAMPLES + 1)
+    position = np.floor(delays)[:, None] + offsets
+    distance = position - delays[:, None]
+    kernel = np.sinc(distance) * np.cos(np.pi * distance / (2 * PRE_RINGING_SAMPLES + 2)) ** 2 * gains[:, None]
+    kept = (position >= 0) & (position < taps)
+    return np.bincount(position[kept].astype(int), kernel[kept], taps)
+
+
+def _tail(
+    rng: np.random.Generator,
+    volume: float,
+    surface: float,
+    direct: float,
+    absorption: float,
+    rt60_s: float,
+    taps: int,
+) -> np.ndarray:
+    """Diffuse tail; its energy against the direct sound follows from the critical distance of the room."""
+    time_s = np.arange(taps) / SAMPLE_RATE
+    noise = rng.standard_normal(taps)
+    dull = lfilter([0.5], [1, -0.5], noise)
+    bright = noise - dull
+    decay = 6.91 / rt60_s  # natural logarithm of 1000: 60 dB in amplitude
+    shape = dull * np.exp(-decay * time_s) + bright * np.exp(-1.7 * decay * time_s)
+    mean_free_path_s = 4 * volume / surface / SPEED_OF_SOUND
+    shape *= 1 / (1 + np.exp(-(time_s - 2 * mean_free_path_s) / (0.5 * mean_free_path_s)))
+    room_constant = surface * absorption / (1 - absorption)
+    energy = 16 * np.pi * direct**2 / room_constant
+    return shape * np.sqrt(energy / np.sum(shape**2))
+
+
+def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Convolve [n] with a response [taps], keeping n samples: the direct sound stays where it was, float32."""
+    size = fft.next_fast_len(len(audio) + len(response) - 1, real=True)
+    return fft.irfft(fft.rfft(audio, size) * fft.rfft(response, size), size)[: len(audio)]
+
+
+def early_part(response: np.ndarray) -> np.ndarray:
+    """The direct sound and the first 50 ms of reflections."""
+    return response[:EARLY_SAMPLES]

@@ -1,0 +1,48 @@
+"""Checkpoint files: the averaged weights for export, and all that an identical continuation needs."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...runtime.errors import HearloopError
+from .. import build
+
+KEYS = {"model": str, "config": dict, "weights": dict, "training": dict, "quality": list}
+
+
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """Write a checkpoint so that a crash at any moment leaves the old file or the new one, never half of one.
+
+    `content` has at least the keys model (name), config (arguments of its constructor), weights (state dict), training
+    (facts about data and effort) and quality (a list of measurements).
+    """
+    partial = path.with_name(path.name + ".partial")
+    with open(partial, "wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint; raises HearloopError if it is unreadable or lacks a key."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise HearloopError(f"{path}: no such checkpoint") from error
+    except Exception as error:  # torch raises several unrelated types for a damaged file
+        raise HearloopError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0][:120]})") from error
+    for key, kind in KEYS.items():
+        if not isinstance(content, dict) or not isinstance(content.get(key), kind):
+            raise HearloopError(f"{path}: checkpoint key {key!r} is missing or not a {kind.__name__}")
+    return content
+
+
+def model_of_checkpoint(content: dict[str, Any]) -> nn.Module:
+    """The model of a checkpoint with its averaged weights, ready to run."""
+    model = build(content["model"], **content["config"])
+    model.load_state_dict(content["weights"])
+    return model.eval()
