@@ -39,7 +39,9 @@ from .worker import WetPathLike, Worker, WorkerTelemetry
 BLOCKS_TO_LISTEN = 8
 PATIENCE_S = 3.0
 SILENCE_S = 2.0
-POLL_S = 0.02
+# Seldom: a thread that is interrupted by other programs while it holds the GIL holds up the audio threads too.
+POLL_S = 0.1
+SHORT_POLL_S = 0.01
 FADE_PATIENCE_S = 0.5
 REHEARSED_FRAMES = 16
 
@@ -187,7 +189,7 @@ class LiveLoop:
         deadline_ns = math.inf if seconds is None else perf_counter_ns() + 1e9 * seconds
         while perf_counter_ns() < deadline_ns and not self.finished:
             self.check()
-            time.sleep(POLL_S)
+            time.sleep(min(POLL_S, max(deadline_ns - perf_counter_ns(), 0) / 1e9))
 
     def check(self) -> None:
         """Raise DeviceError if the device has vanished; follow it if its block size has changed."""
@@ -292,7 +294,7 @@ class LiveLoop:
                     f"device {self.device.name!r}: {self._blocks} callbacks within {PATIENCE_S:g} s of its start, "
                     f"expected {BLOCKS_TO_LISTEN} ({self.device.fault or 'no fault reported'})"
                 )
-            time.sleep(POLL_S)
+            time.sleep(SHORT_POLL_S)
 
     def _assemble(self, smallest: int, largest: int) -> None:
         """Build what belongs to one block size, and let it be heard."""
@@ -345,7 +347,7 @@ class LiveLoop:
         parts.stage.stop()
         deadline_ns = perf_counter_ns() + 1e9 * FADE_PATIENCE_S
         while not parts.stage.silent and perf_counter_ns() < deadline_ns and self.device.fault is None:
-            time.sleep(POLL_S)
+            time.sleep(SHORT_POLL_S)
 
     def _dismantle(self) -> None:
         """End the worker; its numbers are kept."""

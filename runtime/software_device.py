@@ -89,7 +89,8 @@ class SoftwareDevice:
         name: str = "software device",
     ):
         self._audio = np.atleast_2d(np.asarray(audio, np.float32))
-        block_size = block_size or round(BLOCK_S * sample_rate)
+        if block_size is None:
+            block_size = round(BLOCK_S * sample_rate)
         sizes = [block_size] if isinstance(block_size, int) else list(block_size)
         if self._audio.shape[1] == 0:
             raise AudioError(f"{name}: the recording has no samples")
