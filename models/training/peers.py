@@ -1,0 +1,80 @@
+"""Other people's streaming models, run exactly as they were published, for comparison on the same mixtures."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from ...runtime.errors import HearloopError
+
+WINDOW = 512
+GTCRN_HOP, DTLN_HOP = 256, 128
+
+
+class Gtcrn:
+    """GTCRN (Rong et al., ICASSP 2024), `gtcrn_simple.onnx`: 512-sample square-root Hann windows, 32 ms latency."""
+
+    name, latency_ms = "GTCRN", 32.0
+
+    def __init__(self, folder: Path):
+        self._session = _session(folder / "gtcrn_simple.onnx")
+        self._window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
+
+    def enhance(self, audio: np.ndarray) -> np.ndarray:
+        """Audio float32 [samples] at 16 kHz -> the same shape, without delay."""
+        states = {
+            port.name: np.zeros(port.shape, np.float32) for port in self._session.get_inputs() if port.name != "mix"
+        }
+        past = WINDOW - GTCRN_HOP
+        padded = np.pad(audio, (past, past + -len(audio) % GTCRN_HOP))
+        output = np.zeros_like(padded)
+        for start in range(0, len(padded) - WINDOW + 1, GTCRN_HOP):
+            spectrum = np.fft.rfft(padded[start : start + WINDOW] * self._window)
+            mix = np.stack([spectrum.real, spectrum.imag], -1).astype(np.float32)[None, :, None]
+            enhanced, *following = self._session.run(None, {"mix": mix, **states})
+            states = dict(zip(states, following, strict=True))
+            frame = np.fft.irfft(enhanced[0, :, 0, 0] + 1j * enhanced[0, :, 0, 1], WINDOW)
+            output[start : start + WINDOW] += frame.astype(np.float32) * self._window
+        return output[past : past + len(audio)]
+
+
+class Dtln:
+    """DTLN (Westhausen and Meyer, Interspeech 2020), `model_1.onnx` and `model_2.onnx`, 32 ms latency."""
+
+    name, latency_ms = "DTLN", 32.0
+
+    def __init__(self, folder: Path):
+        self._first, self._second = (_session(folder / f"model_{number}.onnx") for number in (1, 2))
+
+    def enhance(self, audio: np.ndarray) -> np.ndarray:
+        """Audio float32 [samples] at 16 kHz -> the same shape, without delay."""
+        first_state = np.zeros((1, 2, 128, 2), np.float32)
+        second_state = np.zeros_like(first_state)
+        past = WINDOW - DTLN_HOP
+        padded = np.pad(audio, (past, past + -len(audio) % DTLN_HOP))
+        output = np.zeros_like(padded)
+        for start in range(0, len(padded) - WINDOW + 1, DTLN_HOP):
+            spectrum = np.fft.rfft(padded[start : start + WINDOW])
+            magnitude = np.abs(spectrum).astype(np.float32)[None, None]
+            mask, first_state = self._first.run(None, {"input_2": magnitude, "input_3": first_state})
+            masked = np.fft.irfft(mask[0, 0] * spectrum).astype(np.float32)[None, None]
+            frame, second_state = self._second.run(None, {"input_4": masked, "input_5": second_state})
+            output[start : start + WINDOW] += frame[0, 0]
+        return output[past : past + len(audio)]
+
+
+def read_peers(folder: Path) -> list[Gtcrn | Dtln]:
+    """The peers in `folder` (subfolders gtcrn and dtln); raises HearloopError if there are none."""
+    peers = [peer(folder / name) for name, peer in (("gtcrn", Gtcrn), ("dtln", Dtln)) if (folder / name).is_dir()]
+    if not peers:
+        raise HearloopError(f"{folder}: no peers; expected subfolders gtcrn (gtcrn_simple.onnx) or dtln (model_*.onnx)")
+    return peers
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    if not path.is_file():
+        raise HearloopError(f"{path}: no such file")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
