@@ -3,6 +3,9 @@
 import torch
 from torch import nn
 
+from .history import empty_history, prepend_history
+from .state import State
+
 
 class CausalConv2d(nn.Module):
     """Convolution over [B, C, T, F] that sees the present and past frames only.
@@ -45,9 +48,9 @@ class CausalConv2d(nn.Module):
             channels_in, channels_out, kernel, (1, stride), (0, padding), (dilation, 1), groups=groups, bias=bias
         )
 
-    def initial_state(self, batch: int) -> torch.Tensor:
-        return self.conv.weight.new_zeros(batch, self.conv.in_channels, self.history, self.bands)
+    def initial_state(self, batch: int) -> State:
+        return empty_history(self.conv.weight, batch, self.conv.in_channels, self.history, self.bands)
 
-    def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        x = torch.cat([state, x], dim=2)
-        return self.conv(x), x[:, :, x.shape[2] - self.history :]
+    def forward(self, x: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        x, state = prepend_history(x, state, self.history)
+        return self.conv(x), state

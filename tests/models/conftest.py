@@ -1,0 +1,31 @@
+"""How closely two ways to compute the same must agree: the one table for layers, models and the torch front end."""
+
+import pytest
+import torch
+
+# Largest error as a fraction of the largest magnitude. float32 carries 6e-8; a sum of n terms in another order loses
+# about sqrt(n) of it, a recurrence feeds its error back.
+TOLERANCES = {
+    "convolution": 2e-6,
+    "recurrent": 2e-6,
+    "norm": 1e-5,
+    "average": 2e-6,
+    "attention": 5e-6,
+    "composition": 1e-5,
+    "model": 2e-5,
+    "front end": 1e-6,
+}
+
+
+@pytest.fixture(scope="session")
+def tolerances() -> dict[str, float]:
+    return TOLERANCES
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """The tensors here are small: threads would cost more than they give."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
