@@ -1,0 +1,84 @@
+"""Reading recordings: any format and rate becomes one array at 16 kHz; what cannot be read is named."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from hearloop.models.simulation.corpus import Corpus, read_folder, read_manifest
+from hearloop.runtime.errors import AudioError
+
+
+def sine(seconds, rate, frequency_hz=440.0):
+    return 0.5 * np.sin(2 * np.pi * frequency_hz * np.arange(int(seconds * rate)) / rate).astype(np.float32)
+
+
+@pytest.mark.parametrize(("suffix", "rate", "channels"), [(".wav", 44100, 2), (".flac", 8000, 1), (".ogg", 48000, 1)])
+def test_a_sine_keeps_its_frequency_level_and_length_at_any_rate(tmp_path, suffix, rate, channels):
+    (tmp_path / "below").mkdir()
+    audio = np.repeat(sine(1.0, rate)[:, None], channels, axis=1)
+    soundfile.write(tmp_path / "below" / f"tone{suffix}", audio, rate)
+    read = read_folder(tmp_path).recording(0)
+    assert abs(len(read) - 16000) <= 1
+    middle = read[2000:14000] * np.hanning(12000)
+    peak_hz = np.argmax(np.abs(np.fft.rfft(middle))) * 16000 / 12000
+    assert peak_hz == pytest.approx(440, abs=2)
+    assert np.sqrt(2 * np.mean(read[2000:14000] ** 2)) == pytest.approx(0.5, rel=0.02)
+
+
+def test_files_are_read_in_the_order_of_their_names(tmp_path):
+    for name, level in (("b", 0.25), ("a", 0.5)):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(100, level, np.float32), 16000, subtype="FLOAT")
+    corpus = read_folder(tmp_path)
+    assert [corpus.recording(index)[0] for index in (0, 1)] == [0.5, 0.25]
+
+
+def test_a_manifest_chooses_by_split_and_kind(tmp_path):
+    for name in ("a", "b", "c"):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(100 * (1 + ord(name) - ord("a"))), 16000)
+    table = tmp_path / "table.csv"
+    table.write_text("path,split,kind\na.wav,train,speech\nb.wav,valid,speech\nc.wav,valid,noise\n")
+    assert len(read_manifest(table, "valid", "speech").samples) == 200
+    with pytest.raises(AudioError, match=r"split 'train', kind 'noise'"):
+        read_manifest(table, "train", "noise")
+
+
+def test_a_manifest_without_a_column_is_refused_by_name(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("path,kind\na.wav,speech\n")
+    with pytest.raises(AudioError, match="column split is missing"):
+        read_manifest(table, "train", "speech")
+
+
+def test_an_empty_and_a_missing_folder_are_named(tmp_path):
+    with pytest.raises(AudioError, match=f"{tmp_path.name}: no audio"):
+        read_folder(tmp_path)
+    with pytest.raises(AudioError, match="elsewhere: no such folder"):
+        read_folder(tmp_path / "elsewhere")
+
+
+def test_an_unreadable_file_is_named(tmp_path):
+    soundfile.write(tmp_path / "good.wav", np.zeros(100), 16000)
+    (tmp_path / "broken.wav").write_bytes(b"not audio at all")
+    with pytest.raises(AudioError, match=r"broken\.wav"):
+        read_folder(tmp_path)
+
+
+def corpus_of(*recordings):
+    starts = np.cumsum([0, *[len(recording) for recording in recordings]])
+    return Corpus(np.concatenate(recordings).astype(np.int16), starts, [str(i) for i in range(len(recordings))])
+
+
+def test_a_drawn_piece_stands_in_one_recording():
+    corpus = corpus_of(np.full(500, 1000), np.full(300, 2000), np.full(900, 3000))
+    rng = np.random.default_rng(0)
+    pieces = [corpus.draw(rng, 200) for _ in range(200)]
+    assert all(len(np.unique(piece)) == 1 for piece in pieces)
+    assert {round(float(piece[0]) * 32768) for piece in pieces} == {1000, 2000, 3000}
+
+
+def test_a_short_recording_stands_in_silence_or_is_repeated():
+    corpus = corpus_of(np.full(50, 1000))
+    once = corpus.draw(np.random.default_rng(1), 200)
+    assert np.count_nonzero(once) == 50
+    assert np.all(np.diff(np.flatnonzero(once)) == 1)
+    assert np.count_nonzero(corpus.draw(np.random.default_rng(1), 200, loop=True)) == 200
