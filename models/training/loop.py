@@ -107,12 +107,13 @@ class Training:
         logged_step = self.step
         while True:
             self.seconds = self.seconds_before + time.monotonic() - started
-            loss, stop = self._step()
-            if stop:
+            progress = self._decide()
+            if progress is None:
                 break
+            loss = self._step(progress)
             losses += loss
             bar.update()
-            bar.set_postfix(loss=f"{loss:.3f}", progress=f"{100 * self._progress():.1f}%", refresh=False)
+            bar.set_postfix(loss=f"{loss:.3f}", progress=f"{100 * progress:.1f}%", refresh=False)
             if self.step % settings.validate_every == 0:
                 self._validate(losses / (self.step - logged_step))
                 losses, logged_step = 0.0, self.step
@@ -123,8 +124,16 @@ class Training:
         self._save()
         bar.close()
 
-    def _step(self) -> tuple[float, bool]:
-        """One step of the optimiser; returns the loss over the whole batch, and whether to stop instead."""
+    def _decide(self) -> float | None:
+        """The spent part of the budget, or None to stop: the first process decides for all."""
+        is_first = self.replicas.rank == 0
+        news = [self._progress(), float(self.stop_asked)] if is_first else [0.0, 0.0]
+        progress, stop = self.replicas.sum(torch.tensor(news, dtype=torch.float64)).tolist()
+        self.stop_asked = bool(stop)
+        return None if stop or progress >= 1 else progress
+
+    def _step(self, progress: float) -> float:
+        """One step of the optimiser; returns the loss over the whole batch."""
         settings, replicas = self.settings, self.replicas
         share = settings.batch // replicas.count
         first = self.step * settings.batch + replicas.rank * share
@@ -135,32 +144,24 @@ class Training:
         self.optimiser.zero_grad()
         loss = self.loss(enhance(self.model, noisy[:, None])[:, 0], target, noisy)
         loss.backward()
-        is_first = replicas.rank == 0
-        news = [float(loss.detach()), self._progress() if is_first else 0.0, float(is_first and self.stop_asked)]
-        mean_loss, progress, stop = self._exchange(news)
-        progress, stop = progress * replicas.count, stop * replicas.count
-        if stop or progress >= 1:
-            # Every process must know, or some would validate and wait for the others.
-            self.stop_asked = bool(stop)
-            return mean_loss, True
+        mean_loss = self._exchange(loss.detach())
         nn.utils.clip_grad_norm_(self.model.parameters(), settings.largest_gradient)
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate(progress)
         self.optimiser.step()
         self.step += 1
         self.average.update(self.model, self.step)
-        return mean_loss, False
+        return mean_loss
 
-    def _exchange(self, news: list[float]) -> list[float]:
-        """Average gradients, statistics of batch norms and `news` over the replicas."""
+    def _exchange(self, loss: torch.Tensor) -> float:
+        """Average gradients and statistics of batch norms over the replicas; returns the mean of the loss."""
         buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
         parts = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None] + buffers
-        flat = torch.cat([part.flatten() for part in parts] + [torch.tensor(news)])
+        flat = torch.cat([part.flatten() for part in parts] + [loss.view(1)])
         flat = self.replicas.sum(flat) / self.replicas.count
-        sizes = [part.numel() for part in parts]
-        for part, mean in zip(parts, flat[: -len(news)].split(sizes), strict=True):
+        for part, mean in zip(parts, flat[:-1].split([part.numel() for part in parts]), strict=True):
             part.copy_(mean.view_as(part))
-        return flat[-len(news) :].tolist()
+        return float(flat[-1])
 
     def _progress(self) -> float:
         """The spent part of the budget, 0..1."""

@@ -1,0 +1,155 @@
+"""A training run: it learns, it can be interrupted anywhere, and what it writes can be read."""
+
+import argparse
+import os
+import signal
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from hearloop.models.training.average import WeightAverage
+from hearloop.models.training.checkpoint import model_of_checkpoint, read_checkpoint, write_checkpoint
+from hearloop.models.training.loop import Training
+from hearloop.runtime.errors import HearloopError
+from hearloop.tools import train
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Voices are harmonic tones that come and go; noises are noise."""
+    root = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    time_s = np.arange(24000) / 16000
+    for part in ("speech", "valid-speech"):
+        (root / part).mkdir()
+        for index in range(3):
+            pitch_hz = rng.uniform(100, 250)
+            voice = sum(np.sin(2 * np.pi * k * pitch_hz * time_s) / k for k in range(1, 12))
+            voice *= 0.1 * (1 + np.sin(2 * np.pi * 3 * time_s + index))
+            soundfile.write(root / part / f"{index}.wav", voice, 16000)
+    for part in ("noise", "valid-noise"):
+        (root / part).mkdir()
+        for index in range(3):
+            soundfile.write(root / part / f"{index}.wav", 0.1 * rng.standard_normal(24000), 16000)
+    return root
+
+
+def run(folders, out, *more):
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    sources = [f"--{kind}={folders / kind}" for kind in ("speech", "noise", "valid-speech", "valid-noise")]
+    sizes = ["--batch=2", "--seconds=0.5"]
+    return train.run(parser.parse_args(["enhance-small", f"--out={out}", *sources, *sizes, *more]))
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(train, "ROOMS", 2)
+    monkeypatch.setattr(train, "VALIDATION_MIXTURES", 4)
+    monkeypatch.setattr(train, "VALIDATION_CLEAN", 1)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def log_of(out):
+    return np.genfromtxt(out / "log.csv", delimiter=",", names=True)
+
+
+def test_a_short_run_lowers_the_loss_and_leaves_a_usable_checkpoint(folders, tmp_path):
+    assert run(folders, tmp_path, "--steps=60", "--validate-every=15") == 0
+    log = log_of(tmp_path)
+    assert list(log["step"]) == [15, 30, 45, 60]
+    assert log["loss"][-1] < log["loss"][0] - 2
+    content = read_checkpoint(tmp_path / "best.pt")
+    assert content["training"]["audio_hours"] == pytest.approx(content["training"]["steps"] * 2 * 0.5 / 3600)
+    assert content["quality"][0]["si_sdr_improvement_db"] == pytest.approx(
+        np.max(log["si_sdr_improvement_db"]), abs=0.01
+    )
+    model = model_of_checkpoint(content)
+    assert not model.training
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(folders, tmp_path, monkeypatch, processes):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    more = ("--steps=8", "--validate-every=4", f"--processes={processes}")
+    run(folders, whole, *more)
+    step = Training._step
+
+    def step_and_interrupt(self, progress):
+        result = step(self, progress)
+        if self.step == 5 and self.replicas.rank == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr(Training, "_step", step_and_interrupt)
+    run(folders, parts, *more)
+    assert read_checkpoint(parts / "last.pt")["training"]["steps"] == 5
+    monkeypatch.setattr(Training, "_step", step)
+    run(folders, parts, *more)
+    first, second = read_checkpoint(whole / "last.pt"), read_checkpoint(parts / "last.pt")
+    assert first["training"]["steps"] == second["training"]["steps"] == 8
+    for name, value in first["weights"].items():
+        assert torch.equal(value, second["weights"][name]), name
+
+
+def test_two_processes_learn_what_one_does_from_the_same_batch(folders, tmp_path):
+    # Statistics of batch norms are taken per process, so the two agree closely but not exactly.
+    for processes in (1, 2):
+        run(folders, tmp_path / str(processes), "--steps=4", "--validate-every=4", f"--processes={processes}")
+    one, two = (log_of(tmp_path / str(processes)) for processes in (1, 2))
+    assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=0.1)
+    assert float(two["si_sdr_improvement_db"]) == pytest.approx(float(one["si_sdr_improvement_db"]), abs=0.5)
+
+
+def test_missing_data_a_wrong_budget_and_another_model_are_refused(folders, tmp_path):
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    with pytest.raises(HearloopError, match="--speech and --noise"):
+        train.run(parser.parse_args(["enhance-small", f"--out={tmp_path}"]))
+    with pytest.raises(HearloopError, match=r"minutes is 0\.0"):
+        run(folders, tmp_path, "--minutes=0")
+    arguments = [f"--{kind}={folders / kind}" for kind in ("speech", "noise", "valid-speech", "valid-noise")]
+    with pytest.raises(HearloopError, match="'unheard-of' is unknown"):
+        train.run(parser.parse_args(["unheard-of", f"--out={tmp_path}", "--steps=1", *arguments]))
+    write_checkpoint(
+        tmp_path / "last.pt", {"model": "another", "config": {}, "weights": {}, "training": {}, "quality": []}
+    )
+    with pytest.raises(HearloopError, match="holds 'another'"):
+        run(folders, tmp_path, "--steps=1")
+
+
+def test_a_damaged_checkpoint_is_refused_and_a_failed_write_keeps_the_old_one(tmp_path):
+    path = tmp_path / "model.pt"
+    content = {"model": "enhance-small", "config": {}, "weights": {}, "training": {}, "quality": []}
+    write_checkpoint(path, content)
+    with pytest.raises(Exception, match="pickle"):
+        write_checkpoint(path, {**content, "training": {"unpicklable": lambda: None}})
+    assert read_checkpoint(path) == content
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(HearloopError, match=r"model\.pt: not a readable checkpoint"):
+        read_checkpoint(path)
+    torch.save({"model": "enhance-small"}, path)
+    with pytest.raises(HearloopError, match="key 'config'"):
+        read_checkpoint(path)
+    with pytest.raises(HearloopError, match="no such checkpoint"):
+        read_checkpoint(tmp_path / "none.pt")
+
+
+def test_the_average_of_constant_weights_is_those_weights_and_follows_a_change():
+    layer = torch.nn.Linear(2, 2)
+    average = WeightAverage(layer, 0.9)
+    for step in range(50):
+        average.update(layer, step)
+    assert torch.allclose(average.weights["weight"], layer.weight)
+    with torch.no_grad():
+        layer.weight += 1
+    for step in range(200, 207):
+        average.update(layer, step)
+    assert torch.allclose(layer.weight - average.weights["weight"], torch.full((2, 2), 0.9**7), atol=1e-4)
