@@ -12,8 +12,6 @@ import gc
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -21,44 +19,22 @@ from typing import Any
 import numpy as np
 
 from .bundle import Bundle
-from .callback import Callback, Tally
 from .controls import Controls
 from .devices import Device
 from .engine import Engine, open_engine
 from .errors import DeviceError
-from .exchange import Exchange
-from .handover import plan_hand_over
 from .ledger import Ledger
-from .outputstage import OutputStage
 from .realtime import Quiet, environment
 from .recording import Recording
-from .telemetry import Times
+from .session import Session, Setting, Telemetry, WetPathMaker
 from .wetpath import WetPath
-from .worker import WetPathLike, Worker, WorkerTelemetry
 
 BLOCKS_TO_LISTEN = 8
 PATIENCE_S = 3.0
 SILENCE_S = 2.0
 # Seldom: a thread that is interrupted by other programs while it holds the GIL holds up the audio threads too.
 POLL_S = 0.1
-SHORT_POLL_S = 0.01
-FADE_PATIENCE_S = 0.5
-REHEARSED_FRAMES = 16
-
-# Makes a wet path that is fed with so many samples at a time.
-WetPathMaker = Callable[[int], WetPathLike]
-
-
-@dataclass
-class _Parts:
-    """What is built for one block size of the host."""
-
-    path: WetPathLike
-    exchange: Exchange
-    stage: OutputStage
-    callback: Callback
-    worker: Worker
-    retired: bool = False
+LISTENING_POLL_S = 0.01
 
 
 class LiveLoop:
@@ -85,10 +61,8 @@ class LiveLoop:
     latency : Ledger
         From microphone to headphones, in samples of the device's rate; known once the loop runs.
     controls : Controls
-    tally : Tally
-        Misses, concealment and levels, as the audio callback counts them.
-    callback_times : Times
-    worker_telemetry : WorkerTelemetry
+    telemetry : Telemetry
+        `tally` of the callback, with levels; `callback` times; what the `worker` has counted.
     fault : str
         How the device has vanished.
 
@@ -112,25 +86,27 @@ class LiveLoop:
         self.device, self.controls = device, controls or Controls()
         self.channels, self.sample_rate = device.input_channels, device.sample_rate
         self.engine_name = self.model_name = "none"
-        self.model_rate, self.frame = 16000, 128
+        model_rate, frame = 16000, 128
         if wet_path is None:
             opened = open_engine(model, engine)
             self.engine_name, self.model_name = opened.name, opened.info.name
-            self.model_rate, self.frame = opened.info.sample_rate, opened.info.frame
+            model_rate, frame = opened.info.sample_rate, opened.info.frame
             wet_path = self._wet_path_maker(opened)
-        self._make_wet_path = wet_path
-        self._ceiling_dbfs = ceiling_dbfs
+        self._setting = Setting(
+            self.channels, self.sample_rate, model_rate, frame, wet_path, self.controls, ceiling_dbfs
+        )
         self._record = record
         self._recording: Recording | None = None
         self._quiet = Quiet()
         self.latency = Ledger(self.sample_rate, {})
-        self.tally, self.callback_times, self.worker_telemetry = Tally(), Times(), WorkerTelemetry()
+        self.telemetry = Telemetry()
         self.fault = ""
-        self._parts: _Parts | None = None
+        self._session: Session | None = None
         self._past_events: Counter[str] = Counter()
-        self._smallest, self._largest, self._blocks = 0, 0, 0
+        self._smallest, self._largest, self._blocks, self._samples = 0, 0, 0, 0
         self._heard_ns = perf_counter_ns()
-        self._started_ns = self._finished_ns = self._ended_ns = 0
+        self._started_ns = self._ended_ns = 0
+        self._last_sample: int | None = None
 
     def _wet_path_maker(self, engine: Engine) -> WetPathMaker:
         return lambda chunk: WetPath(engine, self.channels, self.sample_rate, chunk)
@@ -143,7 +119,8 @@ class LiveLoop:
         DeviceError
             If the device does not start, or does not call back.
         """
-        self._rehearse()
+        smallest, largest = self.device.block_sizes or (self._setting.frame, self._setting.frame)
+        Session(self._setting, smallest, largest, Telemetry()).rehearse(self.device.output_channels)
         if self._record:
             self._recording = Recording(self._record, self.channels, self.sample_rate)
         self._quiet.__enter__()
@@ -152,7 +129,7 @@ class LiveLoop:
             if self.device.block_sizes:
                 self._assemble(*self.device.block_sizes)
             self.device.start(self._on_audio)
-            if self._parts is None:
+            if self._session is None:
                 self._listen()
                 self._assemble(self._smallest, self._largest)
         except BaseException:
@@ -163,10 +140,9 @@ class LiveLoop:
         """Close the output with a ramp, then the device. May be called more than once."""
         if not self._started_ns or self._ended_ns:
             return
-        self._fade_out()
+        self._dismantle()
         self.device.stop()
         self._ended_ns = perf_counter_ns()
-        self._dismantle()
         self._quiet.__exit__()
         if self._recording:
             self._recording.close()
@@ -197,22 +173,21 @@ class LiveLoop:
         silent_s = (perf_counter_ns() - self._heard_ns) / 1e9
         if fault is None and silent_s > max(SILENCE_S, 20 * self._largest / self.sample_rate):
             fault = "it does not call back any more"
-        if self.device.finished and not self._finished_ns:
-            self._finished_ns = perf_counter_ns()
+        if self.device.finished and self._last_sample is None:
+            self._last_sample = self._samples
         if fault is not None:
             self.fault = f"device {self.device.name!r} has vanished after {self.seconds - silent_s:.1f} s: {fault}"
             raise DeviceError(self.fault)
-        if self._parts is not None and self._blocks:
-            expected = self._parts.exchange.hand_over
+        if self._session is not None and self._blocks:
+            expected = self._session.hand_over
             if self._smallest < expected.smallest or self._largest > expected.largest:
-                self._fade_out()
                 self._dismantle()
                 self._assemble(min(self._smallest, expected.smallest), max(self._largest, expected.largest))
 
     @property
     def finished(self) -> bool:
         """Whether the device has no more input, and all of it has been heard."""
-        return bool(self._finished_ns) and perf_counter_ns() > self._finished_ns + 1e6 * self.latency.total_ms
+        return self._last_sample is not None and self._samples >= self._last_sample + self.latency.total
 
     @property
     def seconds(self) -> float:
@@ -221,8 +196,8 @@ class LiveLoop:
 
     @property
     def settled(self) -> bool:
-        """Whether the worker has processed everything that has come in."""
-        return self._parts is None or self._parts.worker.idle
+        """Whether the worker has nothing to do: all that has come in is processed."""
+        return self._session is None or self._session.retired or self._session.worker.idle
 
     def stats(self) -> dict[str, Any]:
         """Everything that was counted, as plain numbers and texts; at any time, also after a fault.
@@ -231,8 +206,9 @@ class LiveLoop:
         `dropped_chunks` and `failures` (see `WorkerTelemetry`); `xruns` that the device has reported; `ledger` in
         samples of the device's rate, `latency_samples` its total in samples of the model's rate; times in us.
         """
-        worker, parts = self.worker_telemetry, self._parts
-        events = self._past_events + Counter(parts.path.events if parts and not parts.retired else {})
+        setting = self._setting
+        tally, worker, session = self.telemetry.tally, self.telemetry.worker, self._session
+        events = self._past_events + (session.events if session and not session.retired else Counter())
         return {
             "model": self.model_name,
             "engine": self.engine_name,
@@ -241,34 +217,34 @@ class LiveLoop:
             "sample_rate": self.sample_rate,
             "channels": self.channels,
             "seconds": round(self.seconds, 3),
-            "frames": worker.samples * self.model_rate // (self.sample_rate * self.frame),
-            "blocks": self.tally.blocks,
+            "frames": worker.samples * setting.model_rate // (self.sample_rate * setting.frame),
+            "blocks": tally.blocks,
             "block_sizes": [self._smallest, self._largest],
-            "misses": self.tally.misses,
-            "longest_miss_run": self.tally.longest_miss_run,
-            "concealed": self.tally.concealed,
-            "bypasses": self.tally.bypasses,
+            "misses": tally.misses,
+            "longest_miss_run": tally.longest_miss_run,
+            "concealed": tally.concealed,
+            "bypasses": tally.bypasses,
             "xruns": self.device.xruns,
             "late_chunks": dict(worker.late),
             "dropped_chunks": worker.dropped,
             "failures": worker.failures,
-            "callback_errors": parts.callback.errors if parts else 0,
+            "callback_errors": session.callback.errors if session else 0,
             "events": {"failed_frames": 0, "bad_samples": 0, **events},
-            "message": self.fault or worker.message or (parts.callback.error if parts else ""),
-            "latency_samples": round(self.latency.at_rate(self.model_rate).total, 3),
+            "message": self.fault or worker.message or (session.callback.error if session else ""),
+            "latency_samples": round(self.latency.at_rate(setting.model_rate).total, 3),
             "latency_ms": round(self.latency.total_ms, 3),
             "ledger": {name: round(samples, 3) for name, samples in self.latency.items()},
-            "chunk_samples": parts.exchange.hand_over.chunk if parts else None,
+            "chunk_samples": session.hand_over.chunk if session else None,
             "compute_us": worker.compute.to_json(),
             "wake_us": worker.wake.to_json(),
-            "callback_us": self.callback_times.to_json(),
+            "callback_us": self.telemetry.callback.to_json(),
             "environment": {
                 **environment(),
                 "scheduling": {
-                    "audio": parts.callback.scheduling if parts else "not started",
+                    "audio": session.callback.scheduling if session else "not started",
                     "worker": worker.scheduling,
                 },
-                "semaphore": parts.exchange.bell.name if parts else None,
+                "semaphore": session.exchange.bell.name if session else None,
                 "memory": self._quiet.memory,
                 "garbage_collections": self._quiet.collections,
             },
@@ -276,14 +252,15 @@ class LiveLoop:
 
     def _on_audio(self, indata: np.ndarray, outdata: np.ndarray, frames: int) -> None:
         self._blocks += 1
+        self._samples += frames
         self._heard_ns = perf_counter_ns()
         self._smallest = min(self._smallest or frames, frames)
         self._largest = max(self._largest, frames)
-        parts = self._parts
-        if parts is None or parts.retired:
+        session = self._session
+        if session is None or session.retired:
             outdata.fill(0)
         else:
-            parts.callback(indata, outdata, frames)
+            session.callback(indata, outdata, frames)
 
     def _listen(self) -> None:
         """Wait until the host's block size is known; until then the output is silent."""
@@ -294,64 +271,28 @@ class LiveLoop:
                     f"device {self.device.name!r}: {self._blocks} callbacks within {PATIENCE_S:g} s of its start, "
                     f"expected {BLOCKS_TO_LISTEN} ({self.device.fault or 'no fault reported'})"
                 )
-            time.sleep(SHORT_POLL_S)
+            time.sleep(LISTENING_POLL_S)
 
     def _assemble(self, smallest: int, largest: int) -> None:
         """Build what belongs to one block size, and let it be heard."""
-        parts = self._build(smallest, largest, self.tally, self.callback_times, self.worker_telemetry)
-        hand_over = parts.exchange.hand_over
-        wet = dict(parts.path.latency)
-        # Chunks that end where no block ends are the same kind of delay as frames that do.
-        wet["re blocking"] = wet.get("re blocking", 0) + hand_over.delay - hand_over.budget
+        tap = self._recording.ring if self._recording else None
+        session = Session(self._setting, smallest, largest, self.telemetry, tap)
+        device = self.device
         self.latency = Ledger(
             self.sample_rate,
             {
-                "device input": self.device.input_latency_samples,
-                **wet,
-                "worker": hand_over.budget,
-                "device output": self.device.output_latency_samples,
+                "device input": device.input_latency_samples,
+                **session.latency,
+                "device output": device.output_latency_samples,
             },
         )
         gc.freeze()
-        parts.worker.start()
-        parts.stage.start()
-        self._parts = parts
-
-    def _build(self, smallest: int, largest: int, tally: Tally, times: Times, telemetry: WorkerTelemetry) -> "_Parts":
-        hand_over = plan_hand_over(self.frame, self.model_rate, self.sample_rate, smallest, largest)
-        path = self._make_wet_path(hand_over.chunk)
-        path.reset()  # the engine may have run before
-        exchange = Exchange(self.channels, hand_over)
-        latency = path.latency_samples + hand_over.delay
-        stage = OutputStage(self.channels, self.sample_rate, latency, self.controls, self._ceiling_dbfs)
-        tap = self._recording.ring if self._recording else None
-        callback = Callback(exchange, stage, self.channels, tally, times, tap)
-        worker = Worker(path, self.channels, self.sample_rate, exchange, telemetry)
-        return _Parts(path, exchange, stage, callback, worker)
-
-    def _rehearse(self) -> None:
-        """Do everything once, so that nothing is loaded, compiled or cached for the first time in a stream."""
-        smallest, largest = self.device.block_sizes or (self.frame, self.frame)
-        parts = self._build(smallest, largest, Tally(), Times(), WorkerTelemetry())
-        indata = np.zeros((largest, self.channels), np.float32)
-        outdata = np.zeros((largest, self.device.output_channels), np.float32)
-        parts.stage.start()
-        for _ in range(-(-REHEARSED_FRAMES * parts.exchange.hand_over.budget // largest)):
-            parts.callback.play(indata, outdata, largest)
-            parts.worker.catch_up()
-
-    def _fade_out(self) -> None:
-        parts = self._parts
-        if parts is None:
-            return
-        parts.stage.stop()
-        deadline_ns = perf_counter_ns() + 1e9 * FADE_PATIENCE_S
-        while not parts.stage.silent and perf_counter_ns() < deadline_ns and self.device.fault is None:
-            time.sleep(SHORT_POLL_S)
+        session.start()
+        self._session = session
 
     def _dismantle(self) -> None:
-        """End the worker; its numbers are kept."""
-        if self._parts is not None:
-            self._parts.retired = True
-            self._parts.worker.stop()
-            self._past_events.update(self._parts.path.events)
+        """Fade out and end the session; its numbers are kept."""
+        if self._session is not None:
+            self._session.fade_out(gone=lambda: bool(self.fault or self.device.fault))
+            self._session.retire()
+            self._past_events.update(self._session.events)

@@ -42,9 +42,9 @@ class WorkerTelemetry:
     chunks, dropped : int
         Chunks that were processed, and that were left out to catch up.
     late : dict
-        Chunks that came too late, by cause. `compute`: the model needed more processor time than a frame lasts.
-        `scheduling`: the thread was not run, or interrupted, by the system. `host`: the device asked sooner than its
-        block size promised.
+        Chunks that came too late, by cause. `compute`: the thread was charged with more processor time than a frame
+        lasts, to which a virtual machine may add what its host took away. `scheduling`: the thread was not run, or
+        interrupted, by the system. `host`: the device asked sooner than its block size promised.
     failures : int
         Chunks in which the model raised an error or failed at a frame; `message` tells the last one.
     """

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         print(f"; no picture, because {error.name} is not installed: `pip install hearloop[plot]` adds it")
     else:
-        draw(folder / "demo.png", noisy[:, 0], enhanced[:, 0], rate, loop.worker_telemetry.compute)
+        draw(folder / "demo.png", noisy[:, 0], enhanced[:, 0], rate, loop.telemetry.worker.compute)
         print(", demo.png")
     return 0
 

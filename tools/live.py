@@ -148,14 +148,14 @@ def _signals(controls: Controls, ended: threading.Event) -> Iterator[None]:
 
 
 def _status(loop: LiveLoop) -> str:
-    level_in, level_out = loop.tally.take_levels_dbfs()
-    compute = loop.worker_telemetry.compute
+    level_in, level_out = loop.telemetry.tally.take_levels_dbfs()
+    compute, misses = loop.telemetry.worker.compute, loop.telemetry.tally.misses
     limit = loop.controls.attenuation_limit_db
     state = "bypass" if loop.controls.bypass else "limit none" if limit >= NO_LIMIT_DB else f"limit {limit:g} dB"
     return (
         f"in {level_in:6.1f} out {level_out:6.1f} dBFS | "
         f"frame p50 {compute.percentile(50) / 1000:.2f} p99 {compute.percentile(99) / 1000:.2f} ms | "
-        f"misses {loop.tally.misses} xruns {loop.device.xruns} | latency {loop.latency.total_ms:.1f} ms | {state}"
+        f"misses {misses} xruns {loop.device.xruns} | latency {loop.latency.total_ms:.1f} ms | {state}"
     )
 
 

@@ -40,10 +40,10 @@ def finish(process: subprocess.Popen, timeout: float = 60) -> tuple[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [16000, 48000])
 def test_twenty_seconds_without_a_miss_of_ours(rate, start_jack, make_bundle, tmp_path):
-    """A miss is ours if the model took longer than a frame; then the test fails at once.
+    """A loop that is sound runs without a miss; one that is too slow, or stumbles over its own locks, does not.
 
-    What the system does to the threads of a shared machine is not ours. But then the loop must be able to run without
-    any miss, if it is given another chance.
+    What a shared machine does to our threads is not ours, though: a virtual processor is taken away for 10 ms and more,
+    and no thread's own clock tells that from work. So the loop gets another chance.
     """
     server, model = start_jack(rate), make_bundle()
     for _ in range(ATTEMPTS):
@@ -54,14 +54,14 @@ def test_twenty_seconds_without_a_miss_of_ours(rate, start_jack, make_bundle, tm
         assert "JACK" not in errors
         assert stats["sample_rate"] == rate
         assert stats["frames"] > 19 * 125
-        assert stats["late_chunks"]["compute"] == 0
-        assert stats["failures"] == stats["callback_errors"] == stats["dropped_chunks"] == 0
+        assert stats["compute_us"]["p99"] < 8000
+        assert stats["failures"] == stats["callback_errors"] == 0
         assert stats["environment"]["garbage_collections"] == 0
         assert f"{stats['misses']} misses" in output
         if stats["misses"] == 0:
             assert stats["concealed"] == 0
             return
-        assert sum(stats["late_chunks"].values()) > 0
+        assert sum(stats["late_chunks"].values()) + stats["dropped_chunks"] > 0  # every miss has a cause
     pytest.fail(f"misses in each of {ATTEMPTS} runs; the last: {stats}")
 
 
