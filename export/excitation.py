@@ -17,6 +17,7 @@ def excitation(samples: int, sample_rate: int = 16000, seed: int = 0) -> np.ndar
     voice = sum(np.sin(k * phase + rng.uniform(0, 6)) / k for k in range(1, 20))
     syllables = np.clip(np.sin(2 * np.pi * 4 * time_s + 0.3), 0, None)
     sound = 0.1 * voice * syllables + 0.02 * rng.standard_normal(samples)
-    # Sections of 60 ms, shorter than the memory of any model: as recorded, far, silent, close.
-    level = np.array([1.0, 0.1, 0.0, 3.0])[np.arange(samples) // int(0.06 * sample_rate) % 4]
+    # Sections of 24 ms, so that the first frames already meet jumps of 30 dB; three silent ones outlast any window.
+    pattern = np.array([1.0, 0.1, 3.0, 1.0, 0.0, 0.0, 0.0, 0.3])
+    level = pattern[np.arange(samples) // int(0.024 * sample_rate) % len(pattern)]
     return np.clip(sound * level, -1, 1).astype(np.float32)

@@ -7,7 +7,7 @@ engine opens the file, against the graph itself.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ TASKS = ("enhance", "separate", "target", "echo")
 FRONT_ENDS = ("stft", "waveform")
 ROLES = ("audio", "spectrum", "embedding", "reference")
 STATE_KINDS = ("carry",)
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 BUNDLE_FOLDER = Path(__file__).parent / "bundles"
 
 
@@ -170,19 +171,19 @@ def _read_info(model: bytes, where: str) -> BundleInfo:
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=0)
+        metadata = session.get_modelmeta().custom_metadata_map
+        inputs, outputs = session.get_inputs(), session.get_outputs()
     except Exception as error:  # onnxruntime raises several unrelated types, some of them private
         raise BundleError(f"{where}: not a readable ONNX model ({_first_line(error)})") from error
-    metadata = session.get_modelmeta().custom_metadata_map
     if "hearloop" not in metadata:
         raise BundleError(
             f"{where}: no metadata key 'hearloop'; a bundle is written by `hearloop export`, keys found: "
             f"{', '.join(sorted(metadata)) or 'none'}"
         )
     info = parse_info(metadata["hearloop"], where)
-    graph_inputs = {node.name: list(node.shape) for node in session.get_inputs()}
-    graph_outputs = {node.name: list(node.shape) for node in session.get_outputs()}
-    _check_graph(info, graph_inputs, graph_outputs, where)
+    _check_flat_keys(info, metadata, where)
+    _check_graph(info, inputs, outputs, where)
     return info
 
 
@@ -190,7 +191,7 @@ def parse_info(text: str, where: str) -> BundleInfo:
     """Parse and check the JSON of the metadata key `hearloop`; `where` names the file in errors."""
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: metadata key 'hearloop' is not JSON ({error})") from error
     if not isinstance(content, dict):
         raise BundleError(f"{where}: metadata key 'hearloop' holds a {type(content).__name__}, expected an object")
@@ -223,13 +224,15 @@ def parse_info(text: str, where: str) -> BundleInfo:
         quality=tuple(read.typed("quality", list, "a list")),
         golden=golden_from_json(content["golden"], where) if content.get("golden") is not None else None,
     )
+    if window is not None:
+        _check_front_end(info, where)
     if read.integer("latency_samples", 0) != info.latency_samples:
         raise BundleError(
             f"{where}: key 'latency_samples' is {content['latency_samples']}, but frame {info.frame} + lookahead "
             f"{info.lookahead} = {info.latency_samples}"
         )
-    if window is not None:
-        _check_front_end(info, where)
+    if info.golden is not None:
+        _check_golden(info, info.golden, where)
     return info
 
 
@@ -239,7 +242,10 @@ def _check_front_end(info: BundleInfo, where: str) -> None:
         if found != expected:
             raise BundleError(f"{where}: key {key!r} is {found}, but window {info.window!r} has {expected}")
     for direction, channels in (("inputs", info.channels_in), ("outputs", info.channels_out)):
-        port = info.port("spectrum", direction)
+        ports = [port for port in getattr(info, direction) if port.role == "spectrum"]
+        if len(ports) != 1:
+            raise BundleError(f"{where}: key {direction!r} has {len(ports)} ports with role 'spectrum', expected one")
+        port = ports[0]
         expected_shape = (1, channels, 1, pair.bins, 2)
         if port.shape != expected_shape:
             raise BundleError(
@@ -248,22 +254,50 @@ def _check_front_end(info: BundleInfo, where: str) -> None:
             )
 
 
-def _check_graph(info: BundleInfo, inputs: dict[str, list], outputs: dict[str, list], where: str) -> None:
-    """The description must name exactly the inputs and outputs of the graph, with their shapes."""
-    told_inputs = {port.name: list(port.shape) for port in info.inputs}
-    told_inputs |= {state.name: list(state.shape) for state in info.states}
-    told_outputs = {port.name: list(port.shape) for port in info.outputs}
-    told_outputs |= {state.next: list(state.shape) for state in info.states}
-    for direction, told, found in (("input", told_inputs, inputs), ("output", told_outputs, outputs)):
-        for name in told:
+def _check_golden(info: BundleInfo, golden: Golden, where: str) -> None:
+    """Golden vectors belong to the ports: every port has its frames, each of the port's shape."""
+    for side, ports, found in (("inputs", info.inputs, golden.inputs), ("outputs", info.outputs, golden.outputs)):
+        expected = {port.name: port.shape for port in ports}
+        shapes = {name: array.shape[1:] for name, array in found.items()}
+        if shapes != expected:
+            raise BundleError(
+                f"{where}: key 'golden.{side}' has frames of {shapes}, expected those of the ports {expected}"
+            )
+
+
+def _check_flat_keys(info: BundleInfo, metadata: Mapping[str, str], where: str) -> None:
+    """Other runtimes read the flat keys; they must not say something else than the JSON."""
+    for key, expected in info.to_metadata().items():
+        if key != "hearloop" and metadata.get(key) != expected:
+            raise BundleError(
+                f"{where}: metadata key {key!r} is {metadata.get(key)!r}, expected {expected!r} "
+                "as in the key 'hearloop'"
+            )
+
+
+def _check_graph(info: BundleInfo, inputs: Sequence[Any], outputs: Sequence[Any], where: str) -> None:
+    """The description must name exactly the inputs and outputs of the graph, with their shapes; all are float32."""
+    told_inputs = [(item.name, item.shape) for item in (*info.inputs, *info.states)]
+    told_outputs = [(port.name, port.shape) for port in info.outputs]
+    told_outputs += [(state.next, state.shape) for state in info.states]
+    for direction, told, nodes in (("input", told_inputs, inputs), ("output", told_outputs, outputs)):
+        found = {node.name: node for node in nodes}
+        for name, shape in told:
+            if [other for other, _ in told].count(name) > 1:
+                raise BundleError(f"{where}: the metadata names {direction} {name!r} more than once")
             if name not in found:
                 raise BundleError(f"{where}: the metadata names {direction} {name!r}, which the graph does not have")
-            if told[name] != found[name]:
+            if list(shape) != list(found[name].shape):
                 raise BundleError(
-                    f"{where}: {direction} {name!r} has shape {told[name]} in the metadata, {found[name]} in the graph"
+                    f"{where}: {direction} {name!r} has shape {list(shape)} in the metadata, "
+                    f"{found[name].shape} in the graph"
+                )
+            if found[name].type != "tensor(float)":
+                raise BundleError(
+                    f"{where}: {direction} {name!r} of the graph is a {found[name].type}, expected tensor(float)"
                 )
         for name in found:
-            if name not in told:
+            if name not in dict(told):
                 raise BundleError(f"{where}: the graph has {direction} {name!r}, which the metadata does not name")
 
 
@@ -320,7 +354,7 @@ class _Reader:
         states = []
         for item in self.items(key):
             initial = item.typed("initial", (int, float), "a number")
-            if not np.isfinite(initial):
+            if isinstance(initial, bool) or not abs(initial) <= LARGEST_FLOAT32:
                 item._reject("initial", initial, "a finite number")
             name, following = item.text("name"), item.text("next")
             states.append(State(name, following, item.shape(), item.choice("kind", STATE_KINDS), float(initial)))

@@ -69,7 +69,7 @@ def _decode(item: Any, what: str) -> np.ndarray:
     try:
         data = base64.b64decode(item["float32"], validate=True)
         array = np.frombuffer(data, "<f4").reshape(item["shape"]).astype(np.float32)
-    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, binascii.Error) as error:
         raise BundleError(f"{what} is not a base64 float32 array with a shape ({error})") from error
     if array.ndim < 1 or len(array) == 0 or not np.isfinite(array).all():
         raise BundleError(f"{what} has shape {array.shape} or values that are not finite; expected at least one frame")
