@@ -88,7 +88,7 @@ class Training:
             raise HearloopError(f"batch of {settings.batch} does not divide among {replicas.count} processes")
         torch.manual_seed(settings.seed)
         self.model = compile_recurrence(build(self.model_name, **self.config)).train()
-        self.loss = EnhancementLoss(self.model.window)
+        self.loss = EnhancementLoss(str(self.model.window))
         self.average = WeightAverage(self.model, settings.average_decay)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay

@@ -49,8 +49,13 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, gates, start, weight, bias, backwards):
-        arrays = [tensor.detach().contiguous().numpy() for tensor in (gates, start, bias)]
-        hidden, activated = _run(*arrays, _padded(weight.detach().numpy().T), backwards)
+        hidden, activated = _run(
+            gates.detach().contiguous().numpy(),
+            start.detach().contiguous().numpy(),
+            bias.detach().numpy(),
+            _padded(weight.detach().numpy().T),
+            backwards,
+        )
         hidden = torch.from_numpy(hidden)
         ctx.save_for_backward(weight, start, hidden)
         ctx.activated, ctx.backwards = activated, backwards
