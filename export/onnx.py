@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import onnx
@@ -61,7 +62,7 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
         If PyTorch cannot trace the model or express it in ONNX.
     """
     step = Step(model)
-    spectrum = torch.randn(1, model.channels_in, 1, window_pair(model.window).bins, 2)
+    spectrum = torch.randn(1, int(model.channels_in), 1, window_pair(str(model.window)).bins, 2)  # type: ignore[arg-type]
     inputs = (spectrum, *flatten_state(step.structure).values())
     try:
         with torch.no_grad(), _quiet():
@@ -80,6 +81,7 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
     except Exception as error:  # the exporter lets through whatever goes wrong inside it
         first_line = str(error).strip().splitlines()[0]
         raise ExportError(f"{type(model).__name__} cannot be exported: {first_line}") from error
+    assert program is not None  # it is None only where a file name is given
     folded = optimizer.optimize(
         program.model_proto, input_size_limit=FOLD_LIMIT_BYTES, output_size_limit=FOLD_LIMIT_BYTES
     )
@@ -87,7 +89,7 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
 
 
 @contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """The exporter reports its own progress and private deprecations; what matters is raised or verified."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -73,7 +73,7 @@ def enhance(model: nn.Module, audio: torch.Tensor) -> torch.Tensor:
     -------
     Tensor of the same number of samples: sample n of the output belongs to sample n of the input.
     """
-    stft = Stft(model.window).to(audio.device)
+    stft = Stft(str(model.window)).to(audio.device)
     samples = audio.shape[-1]
     # The synthesis delays by the lookahead, so as many more samples must go in before the last one comes out.
     padding = stft.lookahead + -(samples + stft.lookahead) % stft.hop_length

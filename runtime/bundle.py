@@ -277,7 +277,8 @@ def _check_flat_keys(info: BundleInfo, metadata: Mapping[str, str], where: str) 
 
 def _check_graph(info: BundleInfo, inputs: Sequence[Any], outputs: Sequence[Any], where: str) -> None:
     """The description must name exactly the inputs and outputs of the graph, with their shapes; all are float32."""
-    told_inputs = [(item.name, item.shape) for item in (*info.inputs, *info.states)]
+    told_inputs = [(port.name, port.shape) for port in info.inputs]
+    told_inputs += [(state.name, state.shape) for state in info.states]
     told_outputs = [(port.name, port.shape) for port in info.outputs]
     told_outputs += [(state.next, state.shape) for state in info.states]
     for direction, told, nodes in (("input", told_inputs, inputs), ("output", told_outputs, outputs)):

@@ -63,6 +63,7 @@ class EnhanceSmall(nn.Module):
         self.skip = nn.Conv2d(channels, channels, 1)
         self.decoder = _convolution_block(channels, wide)
         self.mask = nn.ConvTranspose2d(channels, 2, (1, 8), (1, 4), (0, 2), (0, 1))
+        assert self.mask.bias is not None
         with torch.no_grad():
             # An untrained model passes its input with a gain of one.
             self.mask.weight.mul_(0.1)
