@@ -53,8 +53,9 @@ def test_twenty_seconds_without_a_miss_of_ours(rate, start_jack, make_bundle, tm
     """A loop that is sound runs without a miss; one that is too slow, or stumbles over its own locks, does not.
 
     What a shared machine does to our threads is not ours, though: a virtual processor is taken away for 10 ms and more,
-    and no thread's own clock tells that from work. So the loop gets another chance, and what is missed in every run
-    must be less than the processor time that was stolen in it, which Linux counts.
+    and no thread's own clock tells that from work. So the loop has three chances for a run without a miss. Failing
+    that, the blocks missed in one of the runs must last no longer than the processor time stolen in it, which Linux
+    counts. On a machine from which nothing is stolen, that is a run without a miss.
     """
     server, model = start_jack(rate), make_bundle()
     unexplained = []
@@ -151,8 +152,8 @@ def test_a_server_that_is_killed_ends_the_loop_with_a_message_and_keeps_what_the
     server = start_jack(16000)
     recording, statistics = tmp_path / "heard.wav", tmp_path / "stats.json"
     live = start_live(server, "--model", make_bundle(), "--stats", statistics, "--record", recording)
-    time.sleep(4)
-    assert live.poll() is None, live.communicate()
+    assert "on system" in live.stdout.readline()  # it runs
+    time.sleep(1)
     server.stop()
     _, errors = finish(live, timeout=30)
     assert live.returncode == 1
