@@ -1,0 +1,61 @@
+"""`hearloop export`: from a checkpoint of the training to a bundle."""
+
+import pytest
+import torch
+
+from hearloop.models import build
+from hearloop.runtime.bundle import load_bundle
+from hearloop.tools.main import main
+
+SIZES = {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    content = {
+        "model": "enhance-small",
+        "config": SIZES,
+        "weights": build("enhance-small", **SIZES).state_dict(),
+        "training": {"speech_minutes": 60.0, "command": "hearloop train --speech /home/someone/private"},
+        "quality": [{"test": "validation", "si_sdr_improvement_db": 4.0}],
+    }
+    path = tmp_path / "best.pt"
+    torch.save(content, path)
+    return path
+
+
+def test_a_checkpoint_becomes_a_bundle_that_tells_its_training_but_no_folder_of_the_author(
+    checkpoint, tmp_path, capsys
+):
+    output = tmp_path / "mine.onnx"
+    assert main(["export", str(checkpoint), str(output), "--license", "CC-BY-4.0", "--comment", "tiny"]) == 0
+    info = load_bundle(output).info
+    assert (info.name, info.license, info.comment) == ("mine", "CC-BY-4.0", "tiny")
+    assert info.training == {"speech_minutes": 60.0}
+    assert info.quality[0]["si_sdr_improvement_db"] == 4.0
+    assert f"{info.parameters:,} parameters" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        ("best.pt", b"no checkpoint", "not a readable checkpoint"),
+        ("gone.pt", None, "no such checkpoint"),
+    ],
+)
+def test_a_bad_checkpoint_is_one_line_and_writes_nothing(name, content, named, tmp_path, capsys):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    output = tmp_path / "out.onnx"
+    assert main(["export", str(tmp_path / name), str(output), "--license", "CC0-1.0"]) == 1
+    error = capsys.readouterr().err
+    assert named in error
+    assert error.count("\n") == 1
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("output", ["out.bin", "missing/out.onnx"])
+def test_an_output_that_cannot_be_a_bundle_is_refused_before_the_work(checkpoint, output, tmp_path, capsys):
+    assert main(["export", str(checkpoint), str(tmp_path / output), "--license", "CC0-1.0"]) == 1
+    assert "expected a file ending in .onnx in an existing folder" in capsys.readouterr().err
