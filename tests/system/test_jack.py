@@ -53,12 +53,12 @@ def test_twenty_seconds_without_a_miss_of_ours(rate, start_jack, make_bundle, tm
     """A loop that is sound runs without a miss; one that is too slow, or stumbles over its own locks, does not.
 
     What a shared machine does to our threads is not ours, though: a virtual processor is taken away for 10 ms and more,
-    and no thread's own clock tells that from work. So the loop has three chances for a run without a miss. Failing
-    that, the blocks missed in one of the runs must last no longer than the processor time stolen in it, which Linux
-    counts. On a machine from which nothing is stolen, that is a run without a miss.
+    and no thread's own clock tells that from work. So the loop has three chances, and only a run without a miss passes.
+    More misses than the processor time stolen meanwhile (Linux counts it) could explain are a failure. Between the two
+    nothing is proved, for a fault of ours could hide in there, and the test is skipped with its figures.
     """
     server, model = start_jack(rate), make_bundle()
-    unexplained = []
+    unexplained_s = []
     for _ in range(ATTEMPTS):
         stolen_before_s = stolen_s()
         live = start_live(server, "--model", model, "--duration", 20, "--stats", tmp_path / "stats.json")
@@ -77,8 +77,10 @@ def test_twenty_seconds_without_a_miss_of_ours(rate, start_jack, make_bundle, tm
             return
         assert sum(stats["late_chunks"].values()) + stats["dropped_chunks"] > 0  # every miss has a cause
         missed_s = stats["misses"] * server.period / rate
-        unexplained.append(missed_s - (stolen_s() - stolen_before_s))
-    assert min(unexplained) <= 0, f"misses in each of {ATTEMPTS} runs, {unexplained} s unexplained; the last: {stats}"
+        unexplained_s.append(round(missed_s - (stolen_s() - stolen_before_s), 3))
+    told = f"misses in each of {ATTEMPTS} runs; missed less stolen time: {unexplained_s} s; the last run: {stats}"
+    assert min(unexplained_s) <= 0, told
+    pytest.skip(f"inconclusive, the host of this machine took processor time in every run: {told}")
 
 
 def measure_delays(server, target_in: str, target_out: str) -> tuple[Counter, float]:
