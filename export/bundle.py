@@ -17,7 +17,7 @@ from ..runtime.golden import Golden
 from ..runtime.windows import window_pair
 from .macs import macs_per_step
 from .onnx import export_graph
-from .verify import TOLERANCE, test_spectrum, verify
+from .verify import TOLERANCE, excitation_spectrum, verify
 
 SAMPLE_RATE = 16000
 GOLDEN_FRAMES = 8
@@ -116,7 +116,7 @@ def _describe(
 
 def _golden(model: nn.Module) -> Golden:
     """The first frames of the test signal and what PyTorch makes of them, from the initial state."""
-    spectrum = test_spectrum(model, GOLDEN_FRAMES)
+    spectrum = excitation_spectrum(model, GOLDEN_FRAMES)
     with torch.no_grad():
         enhanced, _ = model(spectrum, model.initial_state(1))
     # One leading axis counts the frames; each entry has the shape of the port.

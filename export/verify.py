@@ -17,7 +17,7 @@ FRAMES = 250
 TOLERANCE = 1e-4
 
 
-def test_spectrum(model: nn.Module, frames: int) -> torch.Tensor:
+def excitation_spectrum(model: nn.Module, frames: int) -> torch.Tensor:
     """The test signal as the model gets it: [1, C, frames, F, 2]; each channel has its own."""
     stft = Stft(str(model.window))
     audio = [excitation(frames * stft.hop_length, seed=channel) for channel in range(int(model.channels_in))]  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ def verify(model: nn.Module, graph: onnx.ModelProto, frames: int = FRAMES, toler
     ExportError
         If the error exceeds the tolerance, or a value is not finite.
     """
-    spectrum = test_spectrum(model, frames)
+    spectrum = excitation_spectrum(model, frames)
     with torch.no_grad(), _one_thread():
         expected = model(spectrum, model.initial_state(1))[0].numpy()
         state, steps = model.initial_state(1), []
