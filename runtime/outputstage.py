@@ -55,7 +55,9 @@ class OutputStage:
         self._line = np.zeros((channels, latency_samples + 1), np.float32)
         self._at = np.zeros(1, np.int64)
         self._state = np.zeros(9, np.float32)
-        self._bridge = np.zeros((2, channels), np.float32)  # step left to decay, last sample heard
+        self._bridge = np.zeros(
+            (3, channels), np.float32
+        )  # step left to decay, last sample heard, and of the dry signal
         per_ms = sample_rate / 1000
         self._rates = np.array(
             [
@@ -152,7 +154,7 @@ def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, t
             dry = line[channel, read]
             substitute = state[MATCH] * dry
             if lost and n == 0:
-                bridge[0, channel] = bridge[1, channel] - substitute
+                bridge[0, channel] = bridge[1, channel] - state[MATCH] * bridge[2, channel]
             substitute += bridge[0, channel]
             bridge[0, channel] *= rates[3]
             heard = substitute
@@ -161,6 +163,7 @@ def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, t
                 wet_power += wet[channel, n] * wet[channel, n]
                 dry_power += dry * dry
             bridge[1, channel] = heard
+            bridge[2, channel] = dry
             mixed = dry if d == one else heard if d == 0 else d * dry + (one - d) * heard
             out[channel, n] = ramp * state[GAIN] * mixed
         if wet_valid:

@@ -49,6 +49,12 @@ def test_a_lost_block_keeps_the_level_of_the_wet_signal_and_a_long_stall_becomes
     np.testing.assert_allclose(out[:, 180 * BLOCK :], samples[:, 180 * BLOCK :], atol=1e-3)
 
 
+def test_where_the_model_changes_nothing_a_lost_block_is_not_heard_at_all(rng):
+    samples = rng.uniform(-0.5, 0.5, (1, BLOCK * 40)).astype(np.float32)
+    out = play(opened(), samples, samples, lambda index: index not in {20, 21, 30})
+    np.testing.assert_allclose(out, samples, atol=1e-5)
+
+
 def test_wet_returns_in_full_after_its_fade():
     samples = tone(BLOCK * 60)
     out = play(opened(), samples, 0.3 * samples, lambda index: not 20 <= index < 40)
