@@ -52,9 +52,8 @@ def test_a_file_is_played_once_and_the_statistics_are_complete(noise_file, make_
     assert 125 <= stats["frames"] < 160
     heard, _ = soundfile.read(recording, dtype="float32")
     played, _ = soundfile.read(noise_file, dtype="float32")
-    different = np.abs(heard[192 + 1000 :][:14000] - played[1000:15000]) >= 1e-4
-    # A late block on a busy machine is concealed; the bridge to it and the way back last less than three blocks more.
-    assert np.count_nonzero(different) <= 4 * 128 * stats["concealed"]
+    # Exact even where a late block was concealed: this model changes nothing, so its substitute is the same sound.
+    assert np.max(np.abs(heard[192 + 1000 :][:14000] - played[1000:15000])) < 1e-4
     assert not list(tmp_path.glob("*.tmp"))
 
 
