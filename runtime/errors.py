@@ -19,3 +19,7 @@ class DeviceError(HearloopError):
 
 class EngineError(HearloopError):
     """A model that cannot be executed by the engine asked for."""
+
+
+class UnsupportedModel(EngineError):
+    """The compiler cannot translate this model; the message names the node and the reason."""
