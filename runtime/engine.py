@@ -1,7 +1,7 @@
 """What executes the step of a bundle: the protocol, and the choice between engines."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,27 @@ class Engine(Protocol):
 
     def another(self) -> "Engine":
         """A further stream through the same model, with a state of its own."""
+
+
+@runtime_checkable
+class NativeEngine(Engine, Protocol):
+    """An engine whose step is a C function, so that machine code can call it without Python.
+
+    Attributes
+    ----------
+    step_address, reset_address : int
+        Of `void step(void *memory, void *constants)` and of `reset`, which does what `Engine.reset` does. They may be
+        called for different memories at the same time.
+    memory : ndarray
+        Everything that belongs to this stream; `inputs` and `outputs` are views into it.
+    constants : ndarray
+        What all streams through the model share; only read.
+    """
+
+    step_address: int
+    reset_address: int
+    memory: np.ndarray
+    constants: np.ndarray
 
 
 def open_engine(model: str | Path | Bundle, engine: str = "auto") -> Engine:

@@ -9,10 +9,8 @@ sequence lock: Boehm, "Can seqlocks get along with programming language memory m
 """
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from .atomics import fence, load, store
 from .kernels import kernel
 
 # The ring holds the samples at positions START <= position < END.
@@ -55,68 +53,33 @@ class Ring:
         return read(self.samples, self.span, position, out)
 
 
-@intrinsic
-def _fence(typing_context):
-    def generate(context, builder, signature, arguments):
-        builder.fence("seq_cst")
-        return context.get_dummy_value()
-
-    return types.void(), generate
-
-
-@intrinsic
-def _load(typing_context, array, index):
-    """Read an int64 that another thread may be writing."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.load_atomic(_address(context, builder, signature, arguments), "seq_cst", 8)
-
-    return types.int64(array, types.int64), generate
-
-
-@intrinsic
-def _store(typing_context, array, index, value):
-    """Write an int64 that another thread may be reading."""
-
-    def generate(context, builder, signature, arguments):
-        builder.store_atomic(arguments[2], _address(context, builder, signature, arguments), "seq_cst", 8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64, types.int64), generate
-
-
-def _address(context, builder, signature, arguments) -> ir.Value:
-    array = context.make_array(signature.args[0])(context, builder, arguments[0])
-    return builder.gep(array.data, [arguments[1]])
-
-
 @kernel("void(float32[:, ::1], int64[::1], int64, float32[:, :])")
 def write(ring, span, position, samples):
     channels, capacity = ring.shape
     count = samples.shape[1]
     kept = span[START] if position == span[END] else position
-    _store(span, START, max(kept, position + count - capacity))  # type: ignore[call-arg]  # numba passes the context
-    _fence()
+    store(span, START, max(kept, position + count - capacity))  # type: ignore[call-arg]  # numba passes the context
+    fence()
     for channel in range(channels):
         at = position % capacity
         for n in range(count):
             ring[channel, at] = samples[channel, n]
             at = at + 1 if at + 1 < capacity else 0
-    _fence()
-    _store(span, END, position + count)
+    fence()
+    store(span, END, position + count)
 
 
 @kernel("boolean(float32[:, ::1], int64[::1], int64, float32[:, :])")
 def read(ring, span, position, out):
     channels, capacity = ring.shape
     count = out.shape[1]
-    if position + count > _load(span, END) or position < _load(span, START):  # type: ignore[call-arg]
+    if position + count > load(span, END) or position < load(span, START):  # type: ignore[call-arg]
         return False
-    _fence()
+    fence()
     for channel in range(channels):
         at = position % capacity
         for n in range(count):
             out[channel, n] = ring[channel, at]
             at = at + 1 if at + 1 < capacity else 0
-    _fence()
-    return position >= _load(span, START)
+    fence()
+    return position >= load(span, START)
