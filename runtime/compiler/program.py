@@ -8,10 +8,13 @@ Before the plan, every buffer is written once (each address by one kernel), stat
 an order in which everything is written before it is read.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from .expression import Expression, Load, Result, loads
+import numpy as np
+
+from .expression import Expression, Load, Result, loads, rewrite
 from .memory import Addresses, Memory
 
 
@@ -117,12 +120,17 @@ Kernel = Map | Contract | Reduce | Normalize | Softmax | Cumulate | Scan
 
 @dataclass(eq=False)
 class StatePort:
-    """A state: where the step reads it, and what it becomes."""
+    """A state: where the step reads it, and what it becomes.
+
+    A pass that finds a better home for an element of the state sets `current` and `following` of that element to the
+    same address: nothing is left to do at the end of the step.
+    """
 
     name: str
     next: str
-    current: Addresses  # its own buffer, in the shape of the graph's input
+    current: Addresses  # in the shape of the graph's input; its own buffer, to begin with
     following: Addresses  # the value that it takes when the step is over; any addresses
+    initial: float = 0.0
 
 
 @dataclass(eq=False)
@@ -171,6 +179,24 @@ def writes(kernel: Kernel) -> list[Addresses]:
             if addresses is not None
         ]
     return [kernel.out]
+
+
+def readdress(kernel: Kernel, change: Callable[[Addresses], Addresses]) -> None:
+    """Pass every operand of a kernel, read or written, through `change`."""
+
+    def leaf(node: Expression) -> Expression:
+        return Load(change(node.addresses)) if isinstance(node, Load) else node
+
+    for name in ("source", "factor", "value"):
+        expression = getattr(kernel, name, None)
+        if expression is not None:
+            setattr(kernel, name, rewrite(expression, leaf))
+    parts: list[Any] = list(kernel.chains) if isinstance(kernel, Scan) else [kernel]
+    for part in parts:
+        for item in fields(part):
+            operand = getattr(part, item.name)
+            if isinstance(operand, np.ndarray):
+                setattr(part, item.name, change(operand))
 
 
 def is_copy(kernel: Kernel) -> bool:

@@ -1,5 +1,7 @@
 """What every kernel means, in NumPy: slow, plain, and what all other back ends are compared with."""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.special import expit, log_softmax, softmax
 
@@ -7,7 +9,7 @@ from .expression import Expression, evaluate
 from .memory import Addresses, Buffer, buffer_numbers, offsets
 from .program import Chain, Contract, Cumulate, Kernel, Map, Normalize, Program, Reduce, Scan, Softmax
 
-REDUCTIONS = {"sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod}
+REDUCTIONS: dict[str, Callable[..., np.ndarray]] = {"sum": np.sum, "max": np.max, "min": np.min, "prod": np.prod}
 
 
 class Reference:

@@ -1,0 +1,1 @@
+"""Passes: each takes a program and makes it cheaper, without changing what it computes."""

@@ -1,0 +1,27 @@
+"""The stages between lowering and machine code, by name, in order."""
+
+from collections.abc import Callable
+
+from .passes.affine import fold_affine
+from .passes.carry import store_states
+from .passes.fuse import drop_unread, fuse
+from .passes.redirect import redirect
+from .passes.rings import place_rings
+from .passes.scans import merge_scans
+from .program import Program
+
+PASSES: dict[str, Callable[[Program], None]] = {
+    "fuse": fuse,
+    "fold gains": fold_affine,
+    "place rings": place_rings,
+    "store states": store_states,
+    "redirect": redirect,
+    "merge scans": merge_scans,
+    "drop unread": drop_unread,
+}
+
+
+def improve(program: Program) -> None:
+    """Run all passes."""
+    for run in PASSES.values():
+        run(program)
