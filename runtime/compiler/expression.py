@@ -149,7 +149,7 @@ def evaluate(expression: Expression, load: Callable[[Addresses], np.ndarray], re
                 case Load():
                     value = load(node.addresses)
                 case Number():
-                    value = np.float32(node.value)
+                    value = np.asarray(node.value, np.float32)
                 case Result():
                     assert result is not None
                     value = result
