@@ -135,7 +135,10 @@ class StatePort:
 
 @dataclass(eq=False)
 class Program:
-    """A model, lowered: kernels over a memory, with named ports."""
+    """A model, lowered: kernels over a memory, with named ports.
+
+    `dtypes` says what the model calls the ports that are not float32; in memory everything is float32.
+    """
 
     name: str
     memory: Memory
@@ -143,6 +146,7 @@ class Program:
     inputs: dict[str, Addresses]
     outputs: dict[str, Addresses]
     states: list[StatePort]
+    dtypes: dict[str, str] = field(default_factory=dict)
 
 
 def expressions(kernel: Kernel) -> Iterator[Expression]:
