@@ -6,11 +6,32 @@
 What goes in comes out `lookahead` (64) samples later, bit for bit but for rounding, for every pair of windows.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .fft import RealFft, irfft, rfft
 from .kernels import kernel
+from .records import Counts, Matrix, Roots, Spectrum, Vector
 from .windows import WindowPair
+
+
+class AnalysisRecord(NamedTuple):
+    history: Matrix
+    window: Vector
+    windowed: Vector
+    radices: Counts
+    roots: Roots
+    work: Spectrum
+
+
+class SynthesisRecord(NamedTuple):
+    overlap: Matrix
+    window: Vector
+    segment: Vector
+    radices: Counts
+    roots: Roots
+    work: Spectrum
 
 
 class Analysis:
@@ -23,18 +44,22 @@ class Analysis:
     """
 
     def __init__(self, windows: WindowPair, channels: int):
-        self.fft = RealFft(windows.n_fft)
-        self.window = windows.analysis.astype(np.float32)
-        self.history = np.zeros((channels, windows.n_fft), np.float32)
-        self.windowed = np.zeros(windows.n_fft, np.float32)
+        plan = RealFft(windows.n_fft)
+        self.record = AnalysisRecord(
+            history=np.zeros((channels, windows.n_fft), np.float32),
+            window=windows.analysis.astype(np.float32),
+            windowed=np.zeros(windows.n_fft, np.float32),
+            radices=plan.radices,
+            roots=plan.roots,
+            work=plan.work,
+        )
 
     def step(self, frame: np.ndarray, spectrum: np.ndarray) -> None:
         """Take one frame, float32 (channels, hop_length); write its spectrum, complex64 (channels, bins)."""
-        plan = self.fft
-        _analyse(frame, spectrum, self.history, self.window, self.windowed, plan.radices, plan.roots, plan.work)
+        analyse(frame, spectrum, *self.record)
 
     def reset(self) -> None:
-        self.history[:] = 0
+        self.record.history[:] = 0
 
 
 class Synthesis:
@@ -47,25 +72,29 @@ class Synthesis:
     """
 
     def __init__(self, windows: WindowPair, channels: int):
-        self.fft = RealFft(windows.n_fft)
-        self.window = windows.synthesis.astype(np.float32)
-        self.overlap = np.zeros((channels, windows.lookahead), np.float32)
-        self.segment = np.zeros(windows.n_fft, np.float32)
+        plan = RealFft(windows.n_fft)
+        self.record = SynthesisRecord(
+            overlap=np.zeros((channels, windows.lookahead), np.float32),
+            window=windows.synthesis.astype(np.float32),
+            segment=np.zeros(windows.n_fft, np.float32),
+            radices=plan.radices,
+            roots=plan.roots,
+            work=plan.work,
+        )
 
     def step(self, spectrum: np.ndarray, frame: np.ndarray) -> None:
         """Take one spectrum, complex64 (channels, bins); write one finished frame, float32 (channels, hop_length)."""
-        plan = self.fft
-        _synthesise(spectrum, frame, self.overlap, self.window, self.segment, plan.radices, plan.roots, plan.work)
+        synthesise(spectrum, frame, *self.record)
 
     def reset(self) -> None:
-        self.overlap[:] = 0
+        self.record.overlap[:] = 0
 
 
 @kernel(
     "void(float32[:, :], complex64[:, ::1], float32[:, ::1], float32[::1], float32[::1], "
     "int64[::1], complex64[::1], complex64[:, ::1])"
 )
-def _analyse(frame, spectrum, history, window, windowed, radices, roots, work):
+def analyse(frame, spectrum, history, window, windowed, radices, roots, work):
     channels, hop_length = frame.shape
     n_fft = history.shape[1]
     for channel in range(channels):
@@ -83,7 +112,7 @@ def _analyse(frame, spectrum, history, window, windowed, radices, roots, work):
     "void(complex64[:, ::1], float32[:, :], float32[:, ::1], float32[::1], float32[::1], "
     "int64[::1], complex64[::1], complex64[:, ::1])"
 )
-def _synthesise(spectrum, frame, overlap, window, segment, radices, roots, work):
+def synthesise(spectrum, frame, overlap, window, segment, radices, roots, work):
     channels, hop_length = frame.shape
     lookahead = overlap.shape[1]
     start = segment.shape[0] - window.shape[0]

@@ -1,14 +1,15 @@
 """One frame through a model: analysis, engine, synthesis, and what to do when the model fails."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from .bundle import BundleInfo
 from .engine import Engine
 from .errors import BundleError, EngineError
-from .frontend import Analysis, Synthesis
+from .frontend import Analysis, AnalysisRecord, Synthesis, SynthesisRecord, analyse, synthesise
 from .kernels import kernel
+from .records import Image, Spectrum, fetch_from
 
 
 class FrameModel(Protocol):
@@ -18,6 +19,14 @@ class FrameModel(Protocol):
         """float32 (channels, frame) in and out; False if the model failed and `wet` is the unprocessed signal."""
 
     def reset(self) -> None: ...
+
+
+class SpectralRecord(NamedTuple):
+    analysis: AnalysisRecord
+    synthesis: SynthesisRecord
+    dry: Spectrum
+    wet: Spectrum
+    streams: int
 
 
 class SpectralFrames:
@@ -39,33 +48,36 @@ class SpectralFrames:
         self.engines = [engine] + [engine.another() for _ in range(streams(info, channels) - 1)]
         self.analysis = Analysis(info.windows, channels)
         self.synthesis = Synthesis(info.windows, channels)
-        self.dry = np.zeros((channels, info.windows.bins), np.complex64)
-        self.wet = np.zeros_like(self.dry)
+        self.record = SpectralRecord(
+            self.analysis.record,
+            self.synthesis.record,
+            dry=np.zeros((channels, info.windows.bins), np.complex64),
+            wet=np.zeros((channels, info.windows.bins), np.complex64),
+            streams=len(self.engines),
+        )
+        self.image = Image(self.record)
         name_in, name_out = info.port("spectrum", "inputs").name, info.port("spectrum", "outputs").name
-        self._inputs = [_complex_view(each.inputs[name_in]) for each in self.engines]
-        self._outputs = [_complex_view(each.outputs[name_out]) for each in self.engines]
+        self.inputs = [_complex_view(each.inputs[name_in]) for each in self.engines]
+        self.outputs = [_complex_view(each.outputs[name_out]) for each in self.engines]
 
     def step(self, frame: np.ndarray, wet: np.ndarray) -> bool:
-        self.analysis.step(frame, self.dry)
-        per_stream = len(self.dry) // len(self.engines)
+        dry, made = self.record.dry, self.record.wet
+        begin(self.image.address, frame)
+        per_stream = len(dry) // len(self.engines)
         fine = True
         for index, engine in enumerate(self.engines):
             rows = slice(index * per_stream, (index + 1) * per_stream)
-            self._inputs[index][:] = self.dry[rows]
+            self.inputs[index][:] = dry[rows]
             try:
                 engine.step()
             except EngineError:
                 fine = False
                 break
-            self.wet[rows] = self._outputs[index]
-        if fine and len(self.engines) > 1:
-            link_masks(self.dry, self.wet)
-        if not (fine and all_finite(self.wet)):
-            fine = False
-            self.wet[:] = self.dry
+            made[rows] = self.outputs[index]
+        fine = finish(self.image.address, fine, wet)
+        if not fine:
             for engine in self.engines:
                 engine.reset()
-        self.synthesis.step(self.wet, wet)
         return fine
 
     def reset(self) -> None:
@@ -115,3 +127,26 @@ def all_finite(spectrum):
         for k in range(spectrum.shape[1]):
             total += np.float32(0) * spectrum[channel, k].real + np.float32(0) * spectrum[channel, k].imag
     return total == 0
+
+
+fetch_frames = fetch_from(SpectralRecord)
+
+
+@kernel("void(int64, float32[:, :])")
+def begin(address, frame):
+    """Analyse a frame into the `dry` spectrum."""
+    frames = fetch_frames(address)
+    analyse(frame, frames.dry, *frames.analysis)
+
+
+@kernel("boolean(int64, boolean, float32[:, :])")
+def finish(address, fine, wet):
+    """Make a frame of the `wet` spectrum, or of the dry one if the model has failed; returns whether it has not."""
+    frames = fetch_frames(address)
+    if fine and frames.streams > 1:
+        link_masks(frames.dry, frames.wet)
+    fine = fine and all_finite(frames.wet)
+    if not fine:
+        frames.wet[:] = frames.dry
+    synthesise(frames.wet, wet, *frames.synthesis)
+    return fine

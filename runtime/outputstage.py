@@ -12,11 +12,14 @@ a burst of noise through, and a long stall turns into the plain dry signal.
 All of it is one kernel without allocation, for the audio callback.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .controls import Controls
 from .errors import HearloopError
 from .kernels import kernel
+from .records import Counts, Matrix, Vector
 from .safety import LARGEST_INPUT, LIMITER_RELEASE_MS, limit
 
 CONTROL_RAMP_MS = 20.0
@@ -28,6 +31,16 @@ LEVEL_RELEASE_MS = 50.0
 
 # Rows of the per-stage state vector.
 DRY_WEIGHT, GAIN, RAMP, RAMP_TARGET, WET_WEIGHT, LIMITER, WET_POWER, DRY_POWER, MATCH = range(9)
+
+
+class StageRecord(NamedTuple):
+    line: Matrix  # delays the dry signal
+    at: Counts
+    state: Vector
+    bridge: Matrix  # step left to decay, last sample heard, and of the dry signal
+    rates: Vector
+    targets: Vector  # of the controls
+    ceiling: np.float32
 
 
 class OutputStage:
@@ -50,16 +63,8 @@ class OutputStage:
     ):
         if not -60 <= ceiling_dbfs <= 0:
             raise HearloopError(f"ceiling_dbfs is {ceiling_dbfs!r}; expected a number from -60 to 0")
-        self.controls = controls
-        self.ceiling = np.float32(10 ** (ceiling_dbfs / 20))
-        self._line = np.zeros((channels, latency_samples + 1), np.float32)
-        self._at = np.zeros(1, np.int64)
-        self._state = np.zeros(9, np.float32)
-        self._bridge = np.zeros(
-            (3, channels), np.float32
-        )  # step left to decay, last sample heard, and of the dry signal
         per_ms = sample_rate / 1000
-        self._rates = np.array(
+        rates = np.array(
             [
                 1 / (CONTROL_RAMP_MS * per_ms),
                 1 / (START_RAMP_MS * per_ms),
@@ -71,6 +76,15 @@ class OutputStage:
             ],
             np.float32,
         )
+        self.record = StageRecord(
+            line=np.zeros((channels, latency_samples + 1), np.float32),
+            at=np.zeros(1, np.int64),
+            state=np.zeros(9, np.float32),
+            bridge=np.zeros((3, channels), np.float32),
+            rates=rates,
+            targets=controls.targets,
+            ceiling=np.float32(10 ** (ceiling_dbfs / 20)),
+        )
         self.reset()
 
     def process(self, samples: np.ndarray, wet: np.ndarray, wet_valid: bool, out: np.ndarray) -> None:
@@ -78,41 +92,30 @@ class OutputStage:
 
         Where `wet_valid` is false, `wet` is not looked at.
         """
-        output_stage(
-            samples,
-            wet,
-            wet_valid,
-            out,
-            self._line,
-            self._at,
-            self._state,
-            self._bridge,
-            self._rates,
-            self.controls.targets,
-            self.ceiling,
-        )
+        output_stage(samples, wet, wet_valid, out, *self.record)
 
     def start(self, ramp: bool = True) -> None:
         """Open the output, by default with a ramp from silence."""
-        self._state[RAMP_TARGET] = 1
+        self.record.state[RAMP_TARGET] = 1
         if not ramp:
-            self._state[RAMP] = 1
+            self.record.state[RAMP] = 1
 
     def stop(self) -> None:
         """Close the output with a ramp; `silent` tells when it has ended."""
-        self._state[RAMP_TARGET] = 0
+        self.record.state[RAMP_TARGET] = 0
 
     @property
     def silent(self) -> bool:
-        return self._state[RAMP] == 0 and self._state[RAMP_TARGET] == 0
+        state = self.record.state
+        return bool(state[RAMP] == 0 and state[RAMP_TARGET] == 0)
 
     def reset(self) -> None:
         """Forget all signal; the ramp stays where it is."""
-        self._line[:] = 0
-        self._at[:] = 0
-        self._bridge[:] = 0
-        ramp, target = self._state[RAMP], self._state[RAMP_TARGET]
-        self._state[:] = (self.controls.targets[0], self.controls.targets[1], ramp, target, 1, 1, 0, 0, 1)
+        line, at, state, bridge, _, targets, _ = self.record
+        line[:] = 0
+        at[:] = 0
+        bridge[:] = 0
+        state[:] = (targets[0], targets[1], state[RAMP], state[RAMP_TARGET], 1, 1, 0, 0, 1)
 
 
 @kernel("float32(float32, float32, float32)")

@@ -7,10 +7,12 @@ For frames of i and blocks of o samples at one rate this is i - gcd(o, i), and i
 """
 
 from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 
 from .kernels import kernel
+from .records import Counts, Matrix
 from .resample import produced, ratio
 
 
@@ -32,26 +34,30 @@ def reblock_delay(frame: int, block_size: int | None, sample_rate: int, model_ra
     return int(np.max(ends - produced(frames * frame, q, p)))
 
 
+class QueueRecord(NamedTuple):
+    ring: Matrix
+    state: Counts  # read position, fill
+
+
 class Queue:
     """First-in first-out queue of samples, float32 (channels, capacity), that starts with `prefill` zeros."""
 
     def __init__(self, channels: int, capacity: int, prefill: int = 0):
-        self.ring = np.zeros((channels, capacity), np.float32)
         self.prefill = prefill
-        self.state = np.array([0, prefill], np.int64)  # read position, fill
+        self.record = QueueRecord(np.zeros((channels, capacity), np.float32), np.array([0, prefill], np.int64))
 
     def push(self, samples: np.ndarray, count: int) -> None:
-        push(self.ring, self.state, samples, count)
+        push(*self.record, samples, count)
 
     def pop(self, samples: np.ndarray, count: int) -> None:
-        pop(self.ring, self.state, samples, count)
+        pop(*self.record, samples, count)
 
     def __len__(self) -> int:
-        return int(self.state[1])
+        return int(self.record.state[1])
 
     def reset(self) -> None:
-        self.ring[:] = 0
-        self.state[:] = (0, self.prefill)
+        self.record.ring[:] = 0
+        self.record.state[:] = (0, self.prefill)
 
 
 @kernel("void(float32[:, ::1], int64[::1], float32[:, :], int64)")

@@ -9,11 +9,13 @@ Crochiere and Rabiner, "Multirate Digital Signal Processing", Prentice-Hall 1983
 """
 
 from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 
 from .errors import AudioError
 from .kernels import kernel
+from .records import Counts, Matrix
 
 # Half the filter's length, in samples of the lower of the two rates: 0.75 ms at 16 kHz. A longer filter would be
 # steeper, but what it loses near 8 kHz comes back with the band above (see wetpath.py), and delay does not.
@@ -40,6 +42,14 @@ def default_delay(rate_in: int, rate_out: int) -> int:
     return round(HALF_LENGTH * rate_in * p / min(rate_in, rate_out))
 
 
+class ResamplerRecord(NamedTuple):
+    phases: Matrix
+    buffer: Matrix  # keeps the last taps - 1 inputs of each channel in front
+    position: Counts  # of the next output, in common-rate samples after the last input
+    p: int
+    q: int
+
+
 class Resampler:
     """Converts a stream of any chunk sizes from one rate to another.
 
@@ -63,10 +73,9 @@ class Resampler:
         self.p, self.q = ratio(rate_in, rate_out)
         self.delay = default_delay(rate_in, rate_out) if delay is None else delay
         self.delay_in = self.delay / self.p
-        self.phases = _polyphase(self.delay, self.p, CUTOFF * min(rate_in, rate_out) / (rate_in * self.p))
-        taps = self.phases.shape[1]
-        self.buffer = np.zeros((channels, taps - 1 + LONGEST_CHUNK), np.float32)
-        self.position = np.zeros(1, np.int64)  # of the next output, in common-rate samples after the last input
+        phases = _polyphase(self.delay, self.p, CUTOFF * min(rate_in, rate_out) / (rate_in * self.p))
+        buffer = np.zeros((channels, phases.shape[1] - 1 + LONGEST_CHUNK), np.float32)
+        self.record = ResamplerRecord(phases, buffer, np.zeros(1, np.int64), self.p, self.q)
 
     def longest_output(self) -> int:
         """The most outputs that one chunk of LONGEST_CHUNK inputs can give."""
@@ -74,11 +83,11 @@ class Resampler:
 
     def process(self, samples: np.ndarray, out: np.ndarray) -> int:
         """Take float32 (channels, n <= 1024); write to `out` and return how many outputs there are."""
-        return resample(samples, out, self.phases, self.buffer, self.position, self.p, self.q)
+        return resample(samples, out, *self.record)
 
     def reset(self) -> None:
-        self.buffer[:] = 0
-        self.position[:] = 0
+        self.record.buffer[:] = 0
+        self.record.position[:] = 0
 
 
 def _polyphase(delay: int, p: int, cutoff: float) -> np.ndarray:
@@ -93,7 +102,7 @@ def _polyphase(delay: int, p: int, cutoff: float) -> np.ndarray:
 
 @kernel("int64(float32[:, :], float32[:, :], float32[:, ::1], float32[:, ::1], int64[::1], int64, int64)")
 def resample(samples, out, phases, buffer, position, p, q):
-    """The loop of `Resampler.process`; `buffer` keeps the last taps - 1 inputs of each channel in front."""
+    """The loop of `Resampler.process`."""
     channels, count = samples.shape
     taps = phases.shape[1]
     for channel in range(channels):

@@ -14,6 +14,7 @@ samples of the resamplers' common rate, and the second filter is lengthened by l
 """
 
 from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,11 +24,35 @@ from .errors import BundleError
 from .kernels import kernel
 from .ledger import Ledger
 from .model_frames import FrameModel, SpectralFrames
-from .reblock import Queue, reblock_delay
-from .resample import LONGEST_CHUNK, Resampler, default_delay, ratio
+from .reblock import Queue, QueueRecord, pop, push, reblock_delay
+from .records import Counts, Image, Matrix, Vector, fetch_from
+from .resample import LONGEST_CHUNK, Resampler, ResamplerRecord, default_delay, ratio, resample
 from .safety import sanitise
 
 BAND_GAIN_SMOOTHING_MS = 40.0
+
+# Places in `PathRecord.counts`: events, and how far the gathering of frames has come.
+BAD_SAMPLES, FAILED_FRAMES, AVAILABLE, TAKEN, FILLED = range(5)
+
+
+class PathRecord(NamedTuple):
+    counts: Counts
+    clean: Matrix
+    inner: Matrix  # at the model's rate; the same as `clean` if that is the rate of the audio
+    frame: Matrix
+    wet: Matrix
+    queue: QueueRecord
+    popped: Matrix
+    resampled: bool
+    down: ResamplerRecord
+    up: ResamplerRecord
+    difference: Matrix
+    outer: Matrix
+    dry_delay: Matrix
+    band: Vector
+    smoothing: np.float32
+    line: QueueRecord
+    delayed: Matrix
 
 
 class WetPath:
@@ -86,80 +111,61 @@ class WetPath:
         self.latency = self.latency.extended(re_blocking=block_delay)
         self.latency_samples = round(self.latency.total)
 
-        self._clean = np.zeros((channels, LONGEST_CHUNK), np.float32)
-        self._frame = np.zeros((channels, info.frame), np.float32)
-        self._filled = 0
-        self._wet = np.zeros((channels, info.frame), np.float32)
+        rows = channels
         outer_frame = info.frame * q // p + 2
-        self._queue = Queue(channels + 1, block_delay + LONGEST_CHUNK + 2 * outer_frame, block_delay)
-        # The band gain travels as one more channel, so that it meets the signal it belongs to.
-        self._popped = np.zeros((channels + 1, LONGEST_CHUNK), np.float32)
         if self.resampled:
-            self._down = Resampler(channels, sample_rate, info.sample_rate, delay_in)
-            self._up = Resampler(channels + 1, info.sample_rate, sample_rate, delay_out)
-            self._inner = np.zeros((channels, self._down.longest_output()), np.float32)
-            self._difference = np.zeros((channels + 1, info.frame), np.float32)
-            self._outer = np.zeros((channels + 1, outer_frame), np.float32)
-            self._dry_delay = np.zeros((channels, info.lookahead), np.float32)
-            self._band = np.ones(1, np.float32)
-            self._smoothing = np.float32(np.exp(-1000 * info.frame / info.sample_rate / BAND_GAIN_SMOOTHING_MS))
-            self._line = Queue(channels, self.latency_samples + LONGEST_CHUNK, self.latency_samples)
-            self._delayed = np.zeros((channels, LONGEST_CHUNK), np.float32)
-        self.events = {"failed_frames": 0, "bad_samples": 0}
+            rows += 1  # the band gain travels as one more channel, so that it meets the signal it belongs to
+        down = Resampler(channels, sample_rate, info.sample_rate, delay_in)
+        up = Resampler(rows, info.sample_rate, sample_rate, delay_out)
+        self._queue = Queue(rows, block_delay + LONGEST_CHUNK + 2 * outer_frame, block_delay)
+        self._line = Queue(channels, self.latency_samples + LONGEST_CHUNK, self.latency_samples)
+        self._down, self._up = down, up
+        clean = np.zeros((channels, LONGEST_CHUNK), np.float32)
+        self.record = PathRecord(
+            counts=np.zeros(5, np.int64),
+            clean=clean,
+            inner=np.zeros((channels, down.longest_output()), np.float32) if self.resampled else clean,
+            frame=np.zeros((channels, info.frame), np.float32),
+            wet=np.zeros((channels, info.frame), np.float32),
+            queue=self._queue.record,
+            popped=np.zeros((rows, LONGEST_CHUNK), np.float32),
+            resampled=self.resampled,
+            down=down.record,
+            up=up.record,
+            difference=np.zeros((rows, info.frame), np.float32),
+            outer=np.zeros((rows, outer_frame), np.float32),
+            dry_delay=np.zeros((channels, info.lookahead), np.float32),
+            band=np.ones(1, np.float32),
+            smoothing=np.float32(np.exp(-1000 * info.frame / info.sample_rate / BAND_GAIN_SMOOTHING_MS)),
+            line=self._line.record,
+            delayed=np.zeros((channels, LONGEST_CHUNK), np.float32),
+        )
+        self.image = Image(self.record)
+
+    @property
+    def events(self) -> dict[str, int]:
+        counts = self.record.counts
+        return {"failed_frames": int(counts[FAILED_FRAMES]), "bad_samples": int(counts[BAD_SAMPLES])}
 
     def process(self, samples: np.ndarray, out: np.ndarray) -> None:
         """Take float32 (channels, n), write float32 (channels, n). Allocates nothing that outlives a frame."""
+        record, address = self.record, self.image.address
         for start in range(0, samples.shape[1], self.chunk):
-            self._chunk(samples[:, start : start + self.chunk], out[:, start : start + self.chunk])
-
-    def _chunk(self, samples: np.ndarray, out: np.ndarray) -> None:
-        count = samples.shape[1]
-        clean = self._clean[:, :count]
-        self.events["bad_samples"] += sanitise(samples, clean)
-        if self.resampled:
-            self._line.push(clean, count)
-            self._collect(self._inner, self._down.process(clean, self._inner))
-        else:
-            self._collect(clean, count)
-        self._queue.pop(self._popped, count)
-        if self.resampled:
-            self._line.pop(self._delayed, count)
-            add_band(self._popped, self._delayed, out)
-        else:
-            out[:] = self._popped[: self.channels, :count]
-
-    def _collect(self, inner: np.ndarray, count: int) -> None:
-        """Gather samples at the model's rate into frames and process each one that is complete."""
-        taken = 0
-        while taken < count:
-            part = min(count - taken, self.info.frame - self._filled)
-            self._frame[:, self._filled : self._filled + part] = inner[:, taken : taken + part]
-            self._filled += part
-            taken += part
-            if self._filled == self.info.frame:
-                self._filled = 0
-                self._step()
-
-    def _step(self) -> None:
-        if not self.frames.step(self._frame, self._wet):
-            self.events["failed_frames"] += 1
-        if not self.resampled:
-            self._queue.push(self._wet, self.info.frame)
-            return
-        split_band(self._frame, self._wet, self._dry_delay, self._band, self._smoothing, self._difference)
-        self._queue.push(self._outer, self._up.process(self._difference, self._outer))
+            take(address, samples[:, start : start + self.chunk])
+            while next_frame(address):
+                if not self.frames.step(record.frame, record.wet):
+                    record.counts[FAILED_FRAMES] += 1
+                give(address)
+            emit(address, out[:, start : start + self.chunk])
 
     def reset(self) -> None:
         """Forget everything: as after construction, but for the event counts."""
-        self.frames.reset()
-        self._frame[:] = 0
-        self._filled = 0
-        self._queue.reset()
-        if self.resampled:
-            for part in (self._down, self._up, self._line):
-                part.reset()
-            self._dry_delay[:] = 0
-            self._band[:] = 1
+        for part in (self.frames, self._queue, self._down, self._up, self._line):
+            part.reset()
+        self.record.counts[AVAILABLE:] = 0
+        self.record.frame[:] = 0
+        self.record.dry_delay[:] = 0
+        self.record.band[:] = 1
 
 
 def _frames(engine: Engine, channels: int) -> FrameModel:
@@ -206,3 +212,62 @@ def add_band(popped, delayed, out):
     for channel in range(channels):
         for n in range(count):
             out[channel, n] = popped[channel, n] + popped[channels, n] * delayed[channel, n]
+
+
+fetch_path = fetch_from(PathRecord)
+
+
+@kernel("void(int64, float32[:, :])")
+def take(address, samples):
+    """Take a chunk of input, up to the model's rate; `next_frame` finds it there."""
+    path = fetch_path(address)
+    count = samples.shape[1]
+    clean = path.clean[:, :count]
+    path.counts[BAD_SAMPLES] += sanitise(samples, clean)
+    path.counts[TAKEN] = 0
+    path.counts[AVAILABLE] = count
+    if path.resampled:
+        push(*path.line, clean, count)
+        path.counts[AVAILABLE] = resample(clean, path.inner, *path.down)
+
+
+@kernel("boolean(int64)")
+def next_frame(address):
+    """Gather the next frame in `frame`; False if the input does not suffice, and the rest will come later."""
+    path = fetch_path(address)
+    counts = path.counts
+    channels, length = path.frame.shape
+    part = min(counts[AVAILABLE] - counts[TAKEN], length - counts[FILLED])
+    for channel in range(channels):
+        for n in range(part):
+            path.frame[channel, counts[FILLED] + n] = path.inner[channel, counts[TAKEN] + n]
+    counts[TAKEN] += part
+    counts[FILLED] += part
+    if counts[FILLED] < length:
+        return False
+    counts[FILLED] = 0
+    return True
+
+
+@kernel("void(int64)")
+def give(address):
+    """Send `wet`, which the model has made of `frame`, on its way to the output."""
+    path = fetch_path(address)
+    if path.resampled:
+        split_band(path.frame, path.wet, path.dry_delay, path.band, path.smoothing, path.difference)
+        push(*path.queue, path.outer, resample(path.difference, path.outer, *path.up))
+    else:
+        push(*path.queue, path.wet, path.wet.shape[1])
+
+
+@kernel("void(int64, float32[:, :])")
+def emit(address, out):
+    """Write as much output as `take` took input."""
+    path = fetch_path(address)
+    count = out.shape[1]
+    pop(*path.queue, path.popped, count)
+    if path.resampled:
+        pop(*path.line, path.delayed, count)
+        add_band(path.popped, path.delayed, out)
+    else:
+        out[:, :] = path.popped[:, :count]

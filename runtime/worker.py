@@ -23,7 +23,9 @@ class WetPathLike(Protocol):
 
     latency: Ledger
     latency_samples: int
-    events: dict[str, int]
+
+    @property
+    def events(self) -> dict[str, int]: ...
 
     def process(self, samples: np.ndarray, out: np.ndarray) -> None: ...
 
