@@ -6,6 +6,7 @@ from .passes.affine import fold_affine
 from .passes.carry import store_states
 from .passes.fuse import drop_unread, fuse
 from .passes.redirect import redirect
+from .passes.regular import make_regular
 from .passes.rings import place_rings
 from .passes.scans import merge_scans
 from .program import Program
@@ -18,6 +19,7 @@ PASSES: dict[str, Callable[[Program], None]] = {
     "redirect": redirect,
     "merge scans": merge_scans,
     "drop unread": drop_unread,
+    "make regular": make_regular,
 }
 
 

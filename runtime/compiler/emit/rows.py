@@ -1,0 +1,197 @@
+"""Kernels over rows: reduction, normalisation, softmax.
+
+A row is swept in vectors, with the partial results of the lanes put together at its end; or, where neighbouring rows lie
+side by side in memory, every lane has a row of its own.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..expression import Load, loads
+from ..program import Normalize, Reduce, Softmax
+from ..target import Target
+from .code import Code, Pointer, Value
+from .math import evaluate, exponential, larger, logarithm, smaller
+from .operands import Operands, along, cuts, distinct, nest_of
+
+Combine = Callable[[Value, Value], Value]
+IDENTITY = {"sum": 0.0, "max": -np.inf, "min": np.inf, "prod": 1.0}
+
+
+class _Rows:
+    """Loops over the rows of a kernel, and sweeps within a row."""
+
+    def __init__(self, kernel: Reduce | Normalize | Softmax, target: Target, operands: Operands, code: Code):
+        self.code, self.kernel = code, kernel
+        self.source = distinct(loads(kernel.source))
+        behind = distinct(loads(kernel.value))
+        self.flat = isinstance(kernel, Reduce)  # one result per row
+        tensors = [kernel.out, *behind, *self.source]
+        self.behind = {tensor.tobytes(): number for number, tensor in enumerate(behind, 1)}
+        self.inside = {tensor.tobytes(): number for number, tensor in enumerate(self.source, 1 + len(behind))}
+        self.pointers = [operands.pointer(tensor) for tensor in tensors]
+        self.count = self.source[0].shape[1]
+        self.row_sizes, self.row_steps = nest_of([along(tensor, 0) for tensor in tensors])
+        across = [along(t, 1) if t.ndim == 2 else np.zeros(self.count, np.int64) for t in tensors]
+        self.sizes, self.steps = nest_of(across)
+        if not self.sizes:
+            self.sizes, self.steps = [1], [[1] * len(tensors)]
+        self.width = target.width
+        lies_across = bool(self.row_sizes) and all(abs(s) <= 1 for s in self.row_steps[-1])
+        lies_along = all(abs(s) <= 1 for s in self.steps[-1])
+        self.by_lane = lies_across and not lies_along and self.row_sizes[-1] >= target.width > 1
+        self.step = self.row_steps[-1] if self.by_lane else self.steps[-1]  # from lane to lane
+
+    def write(self, row: Callable[[list[Pointer], int], None]) -> None:
+        """Call `row(pointers, lanes)` for every row, or for as many rows as there are lanes."""
+        if not self.by_lane:
+
+            def single(at: list[Pointer], _: list[Value]) -> list[Value]:
+                row(at, 1)
+                return []
+
+            self.code.nest(self.row_sizes, self.row_steps, self.pointers, single)
+            return
+
+        def beside(at: list[Pointer], _: list[Value]) -> list[Value]:
+            step = self.row_steps[-1]
+            for start, lanes in cuts(self.row_sizes[-1], self.width):
+                row([pointer.plus(start * s) for pointer, s in zip(at, step, strict=True)], lanes)
+            return []
+
+        self.code.nest(self.row_sizes[:-1], self.row_steps[:-1], self.pointers, beside)
+
+    def sweep(
+        self,
+        at: list[Pointer],
+        rows: int,
+        body: Callable[[list[Pointer], int, Value], Value],
+        start: float,
+        how: Combine,
+    ) -> Value:
+        """Run `body(pointers, lanes, total) -> total` over a row; the totals of all lanes, put together."""
+        code, steps = self.code, self.steps
+        if self.by_lane:
+            turn = lambda moved, values: [body(moved, rows, values[0])]  # noqa: E731
+            return code.nest(self.sizes, steps, at, turn, [code.number(start, rows)])[0]
+        whole = self.sizes[-1] // self.width
+        rest = cuts(self.sizes[-1], self.width)[whole:]
+
+        def line(moved: list[Pointer], values: list[Value]) -> list[Value]:
+            far = [stride * self.width for stride in steps[-1]]
+            vector, single = values
+            if whole:
+                turn = lambda there, carried: [body(there, self.width, carried[0])]  # noqa: E731
+                vector = code.nest([whole], [far], moved, turn, [vector])[0]
+            for first, lanes in rest:
+                there = [pointer.plus(first * stride) for pointer, stride in zip(moved, steps[-1], strict=True)]
+                partial = body(there, lanes, code.number(start, lanes))
+                single = how(single, code.fold(partial, how))
+            return [vector, single]
+
+        begin = [code.number(start, self.width), code.number(start, 1)]
+        vector, single = code.nest(self.sizes[:-1], steps[:-1], at, line, begin)
+        return how(code.fold(vector, how), single) if whole else single
+
+    def load(self, table: dict[bytes, int], at: list[Pointer], lanes: int) -> Callable[[Load], Value]:
+        def from_memory(node: Load) -> Value:
+            number = table[node.addresses.tobytes()]
+            return self.code.load(at[number], self.step[number], lanes)
+
+        return from_memory
+
+    def value_of_source(self, at: list[Pointer], lanes: int) -> Value:
+        return evaluate(self.code, self.kernel.source, self.load(self.inside, at, lanes), None, lanes)
+
+    def store(self, at: list[Pointer], lanes: int, result: Value) -> None:
+        """Store what the kernel makes of its result."""
+        found = evaluate(self.code, self.kernel.value, self.load(self.behind, at, lanes), result, lanes)
+        self.code.store(found, at[0], self.step[0])
+
+    def spread(self, value: Value, lanes: int) -> Value:
+        """A row's number for all lanes."""
+        return value if self.by_lane else self.code.broadcast(value, lanes)
+
+
+def emit_reduce(kernel: Reduce, target: Target, operands: Operands, code: Code) -> None:
+    """A sum, product, maximum or minimum per row."""
+    rows = _Rows(kernel, target, operands, code)
+    combine: dict[str, Combine] = {
+        "sum": lambda a, b: code.binary("fadd", a, b),
+        "prod": lambda a, b: code.binary("fmul", a, b),
+        "max": lambda a, b: larger(code, a, b),
+        "min": lambda a, b: smaller(code, a, b),
+    }
+    how = combine[kernel.how]
+
+    def row(at: list[Pointer], lanes: int) -> None:
+        def body(there: list[Pointer], width: int, total: Value) -> Value:
+            return how(total, rows.value_of_source(there, width))
+
+        rows.store(at, lanes, rows.sweep(at, lanes, body, IDENTITY[kernel.how], how))
+
+    rows.write(row)
+
+
+def emit_normalize(kernel: Normalize, target: Target, operands: Operands, code: Code) -> None:
+    """Mean, then variance about it, then the result: three sweeps, so that no digits are lost."""
+    rows = _Rows(kernel, target, operands, code)
+    add: Combine = lambda a, b: code.binary("fadd", a, b)  # noqa: E731
+    count = int(np.prod(rows.sizes))
+
+    def row(at: list[Pointer], lanes: int) -> None:
+        def mean_of(total: Value) -> Value:
+            return code.binary("fmul", total, code.number(1 / count, total.lanes))
+
+        mean = code.number(0, lanes)
+        if kernel.centered:
+            mean = mean_of(rows.sweep(at, lanes, lambda t, w, s: add(s, rows.value_of_source(t, w)), 0, add))
+
+        def centre(there: list[Pointer], width: int) -> Value:
+            return code.binary("fsub", rows.value_of_source(there, width), rows.spread(mean, width))
+
+        def square(there: list[Pointer], width: int, total: Value) -> Value:
+            distance = centre(there, width)
+            return code.multiply_add(distance, distance, total)
+
+        power = code.binary("fadd", mean_of(rows.sweep(at, lanes, square, 0, add)), code.number(kernel.epsilon, lanes))
+        gain = code.binary("fdiv", code.number(1, lanes), code.intrinsic("sqrt", power))
+
+        def store(there: list[Pointer], width: int, total: Value) -> Value:
+            rows.store(there, width, code.binary("fmul", centre(there, width), rows.spread(gain, width)))
+            return total
+
+        rows.sweep(at, lanes, store, 0, add)
+
+    rows.write(row)
+
+
+def emit_softmax(kernel: Softmax, target: Target, operands: Operands, code: Code) -> None:
+    """Maximum, exponentials and their sum, then the quotient; the exponentials wait in the output."""
+    rows = _Rows(kernel, target, operands, code)
+    add: Combine = lambda a, b: code.binary("fadd", a, b)  # noqa: E731
+    largest: Combine = lambda a, b: larger(code, a, b)  # noqa: E731
+
+    def row(at: list[Pointer], lanes: int) -> None:
+        top = rows.sweep(at, lanes, lambda t, w, m: largest(m, rows.value_of_source(t, w)), -np.inf, largest)
+
+        def raise_(there: list[Pointer], width: int, total: Value) -> Value:
+            distance = code.binary("fsub", rows.value_of_source(there, width), rows.spread(top, width))
+            power = exponential(code, distance)
+            code.store(distance if kernel.logarithm else power, there[0], rows.step[0])
+            return add(total, power)
+
+        total = rows.sweep(at, lanes, raise_, 0, add)
+        one = code.number(1, lanes)
+        total = logarithm(code, total) if kernel.logarithm else code.binary("fdiv", one, total)
+
+        def finish(there: list[Pointer], width: int, unused: Value) -> Value:
+            found = code.load(there[0], rows.step[0], width)
+            operation = "fsub" if kernel.logarithm else "fmul"
+            rows.store(there, width, code.binary(operation, found, rows.spread(total, width)))
+            return unused
+
+        rows.sweep(at, lanes, finish, 0, add)
+
+    rows.write(row)
