@@ -188,7 +188,7 @@ def rational(code: Code, x: Value, p: tuple[float, ...], q: tuple[float, ...], b
 def exponential(code: Code, argument: Value) -> Value:
     """2^n times the exponential of what is left; the power of two in two halves, so that neither overflows."""
     lanes = argument.lanes
-    whole, integer = vector("i32", lanes), (lambda value: splat(value, lanes))
+    whole = vector("i32", lanes)
     x = clamp(code, argument, SMALLEST_EXP, LARGEST_EXP)
     n = code.intrinsic("rint", code.binary("fmul", x, code.number(LOG2_E, lanes)))
     rest = code.multiply_add(n, code.number(-LN2_HIGH, lanes), x)
@@ -196,10 +196,13 @@ def exponential(code: Code, argument: Value) -> Value:
     tail = code.multiply_add(polynomial(code, rest, EXP_P), code.binary("fmul", rest, rest), rest)
     mantissa = code.binary("fadd", tail, code.number(1, lanes))
     power = code.assign(f"fptosi {n.type} {n.name} to {whole}")
-    biased = code.assign(f"add {whole} {power}, {integer(126)}")
-    bits = code.assign(f"shl {whole} {biased}, {integer(23)}")
-    scale = Value(code.assign(f"bitcast {whole} {bits} to {n.type}"), lanes)
-    value = code.binary("fmul", code.binary("fmul", mantissa, code.number(2, lanes)), scale)
+    half = code.assign(f"ashr {whole} {power}, {splat(1, lanes)}")
+    value = mantissa
+    for part in (half, code.assign(f"sub {whole} {power}, {half}")):
+        biased = code.assign(f"add {whole} {part}, {splat(127, lanes)}")
+        bits = code.assign(f"shl {whole} {biased}, {splat(23, lanes)}")
+        scale = Value(code.assign(f"bitcast {whole} {bits} to {n.type}"), lanes)
+        value = code.binary("fmul", value, scale)
     infinite = code.compare("ogt", argument, code.number(LARGEST_EXP, lanes))
     value = code.select(infinite, code.number(float("inf"), lanes), value)
     none = code.compare("olt", argument, code.number(SMALLEST_EXP, lanes))

@@ -1,7 +1,7 @@
 """Kernels over rows: reduction, normalisation, softmax.
 
-A row is swept in vectors, with the partial results of the lanes put together at its end; or, where neighbouring rows lie
-side by side in memory, every lane has a row of its own.
+A row is swept in vectors, with the partial results of the lanes put together at its end; or, where neighbouring rows
+lie side by side in memory, every lane has a row of its own.
 """
 
 from collections.abc import Callable

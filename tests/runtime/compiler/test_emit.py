@@ -182,8 +182,8 @@ def test_addresses_without_order_are_walked_by_table(target):
 
 
 RANGES = {"log": (1e-30, 1e30), "acosh": (1, 50), "asin": (-1, 1), "acos": (-1, 1), "atanh": (-0.999, 0.999)}
-ODD = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-38, -1e-38, 88.7, 88.8, -87.3, -87.4, -104, 3e38, 0.5, 1.5, 2.5])
-# Where results may differ: NumPy keeps denormal numbers, we do not, and -0.0 may become 0.0.
+ODD = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 2e-38, -2e-38, 88.7, 88.8, -87.3, -87.4, -104, 3e38, 0.5, 1.5, 2.5])
+# Results next to the denormal numbers may be flushed to zero: by the processor, on our demand.
 BINARY = {"add", "sub", "mul", "div", "pow", "modulo", "remainder", "maximum", "minimum"}
 BINARY |= {"less", "less_equal", "equal", "and", "or", "xor"}
 ULPS = {"exp": 3, "log": 3, "sigmoid": 5, "tanh": 5, "erf": 6}
@@ -215,10 +215,10 @@ def test_operations(target, operation):
     with np.errstate(all="ignore"):
         exact = np.asarray(OPERATIONS[operation](*values.astype(np.float64)), np.float64)
         expected = exact.astype(np.float32)
-    tiny = np.abs(expected) < 1.2e-38
+    tiny = (np.abs(expected) < 1e-35) & (expected != 0)
     np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
     np.testing.assert_array_equal(np.isinf(found), np.isinf(expected))
     fine = np.isfinite(expected) & ~tiny
     error = np.abs(found[fine] - exact[fine]) / np.spacing(np.abs(expected[fine]))
     assert error.max() <= ULPS.get(operation, 4), (values[:, fine][:, error.argmax()], error.max())
-    assert (np.abs(found[tiny]) < 1.2e-38).all()
+    assert (np.abs(found[tiny]) < 1e-35).all()
