@@ -5,7 +5,8 @@ All three are sequentially consistent: every thread sees them happen in the same
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+
+from .kernels import intrinsic
 
 
 @intrinsic

@@ -76,9 +76,11 @@ class Callback:
     stage : OutputStage
         Its dry delay is that of the wet path and the hand-over together.
     channels : int
+    sample_rate : int
+        In Hz.
     tally : Tally
-    times : Times
-        Receives the duration of every call.
+    times, slack : Times
+        Receive the duration of every call, and how much of the block's time it left.
     tap : Ring, optional
         Receives what is heard, for a recording.
 
@@ -93,9 +95,18 @@ class Callback:
     """
 
     def __init__(
-        self, exchange: Exchange, stage: OutputStage, channels: int, tally: Tally, times: Times, tap: Ring | None = None
+        self,
+        exchange: Exchange,
+        stage: OutputStage,
+        channels: int,
+        sample_rate: int,
+        tally: Tally,
+        times: Times,
+        slack: Times,
+        tap: Ring | None = None,
     ):
-        self.exchange, self.stage, self.tally, self.times, self.tap = exchange, stage, tally, times, tap
+        self.exchange, self.stage, self.tally, self.tap = exchange, stage, tally, tap
+        self.times, self.slack, self._sample_rate = times, slack, sample_rate
         self.position = 0
         self.scheduling = "not started"
         self.errors, self.error = 0, ""
@@ -120,7 +131,9 @@ class Callback:
             self.error = f"{type(error).__name__}: {error}"
             dry = np.nan_to_num(indata[:, :1] if indata.shape[1] != outdata.shape[1] else indata)
             outdata[:] = np.clip(dry, -CEILING, CEILING)
-        self.times.add(perf_counter_ns() - started)
+        elapsed = perf_counter_ns() - started
+        self.times.add(elapsed)
+        self.slack.add(1_000_000_000 * frames // self._sample_rate - elapsed)
 
     def play(self, indata: np.ndarray, outdata: np.ndarray, frames: int) -> None:
         """The work of a call, without its safety net."""

@@ -1,5 +1,6 @@
 """What a sound device is to the live loop, and how one is found by what a person calls it."""
 
+import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,18 @@ from .errors import DeviceError
 
 # Called with the input and the output to be filled, float32 (frames, channels) each, and the number of frames.
 AudioCallback = Callable[[np.ndarray, np.ndarray, int], None]
+
+
+# PaStreamCallback: input, output, frames, time, flags, data.
+C_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_ulong,
+    ctypes.c_void_p,
+    ctypes.c_ulong,
+    ctypes.c_void_p,
+)
 
 
 class Device(Protocol):
@@ -50,6 +63,9 @@ class Device(Protocol):
 
     def start(self, callback: AudioCallback) -> None:
         """Begin to call back, from a thread of the device; raises DeviceError if it cannot."""
+
+    def start_native(self, callback: int, data: int) -> None:
+        """The same with the address of a C function, PortAudio's PaStreamCallback, that is given `data`."""
 
     def stop(self) -> None:
         """Play what has been handed over, then end and close. Never raises."""

@@ -17,7 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numba.extending
 from numba import njit
+from numba.core.ccallback import CFunc
+
+# Its own type says that callers pass the typing context too.
+intrinsic: Any = numba.extending.intrinsic
 
 FAST_MATH = {"contract", "reassoc", "nsz", "arcp"}
 
@@ -51,3 +56,17 @@ def kernel(signature: Any) -> Callable[[Callable[..., Any]], Any]:
 def stamp(cached: Any) -> None:
     """Let what Numba caches for a function, which is not yet compiled, be valid for `SOURCE_STAMP` only."""
     cached._cache._cache_file._source_stamp = SOURCE_STAMP
+
+
+def c_function(signature: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Decorator: compile a function that C code calls; `address` of the result is where it is."""
+
+    def compile_for_signature(function: Callable[..., Any]) -> Any:
+        options = {"nopython": True, "error_model": "numpy", "fastmath": FAST_MATH}
+        compiled = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
+        compiled.enable_caching()
+        stamp(compiled)
+        compiled.compile()
+        return compiled
+
+    return compile_for_signature

@@ -1,11 +1,16 @@
 """The live loop: microphones, a model, headphones, until somebody says stop.
 
+It runs in one of two forms. An engine whose step is a C function runs inside the callback, and all of it is machine
+code (see native_callback.py):
+
+    device --> wet path --> output stage --> device
+
+Any other engine runs in a thread of its own. The callback belongs to the sound system and never waits, and the worker
+has one frame of time for each frame, which is the one frame of delay that this form costs (see handover.py):
+
     device --> callback --> input ring --> worker: wet path
                   |                              |
     device <-- output stage <---- wet ring <-----+
-
-The callback belongs to the sound system and never waits. The worker has one frame of time for each frame, which is the
-one frame of delay that this form costs (see handover.py).
 """
 
 import gc
@@ -21,13 +26,20 @@ import numpy as np
 from .bundle import Bundle
 from .controls import Controls
 from .devices import Device
-from .engine import Engine, open_engine
-from .errors import DeviceError
+from .engine import Engine, NativeEngine, open_engine
+from .errors import DeviceError, EngineError
 from .ledger import Ledger
-from .realtime import Quiet, environment
+from .native_callback import callback as native_callback
+from .native_session import NativeSession, NativeTelemetry
+from .realtime import AUDIO_PRIORITY, Quiet, environment, raise_priority
 from .recording import Recording
-from .session import Session, Setting, Telemetry, WetPathMaker
+from .rings import Ring
+from .session import Session, Setting, Telemetry, WetPathMaker, WorkerSession
+from .traffic import Traffic
 from .wetpath import WetPath
+from .worker import WorkerTelemetry
+
+PATHS = ("auto", "native", "worker")
 
 BLOCKS_TO_LISTEN = 8
 PATIENCE_S = 3.0
@@ -55,14 +67,25 @@ class LiveLoop:
         Sound file to write what is heard to.
     wet_path : callable, optional
         Makes a substitute for the model's WetPath, from the number of samples per call. `model` is then not opened.
+    path : {"auto", "native", "worker"}
+        Whether the model runs inside the callback or in a thread of its own; "auto" takes the former if it can.
+
+    Raises
+    ------
+    EngineError
+        If the path is unknown, or native and the engine has no native form.
 
     Attributes
     ----------
+    path : str
+        "native" or "worker".
     latency : Ledger
         From microphone to headphones, in samples of the device's rate; known once the loop runs.
     controls : Controls
     telemetry : Telemetry
-        `tally` of the callback, with levels; `callback` times; what the `worker` has counted.
+        `tally` of the blocks, with levels; times of the `callback`, and the `slack` that it left.
+    model : WorkerTelemetry or NativeTelemetry
+        What is counted where the model runs.
     fault : str
         How the device has vanished.
 
@@ -82,16 +105,22 @@ class LiveLoop:
         ceiling_dbfs: float = -1.0,
         record: Path | None = None,
         wet_path: WetPathMaker | None = None,
+        path: str = "auto",
     ):
+        if path not in PATHS:
+            raise EngineError(f"path is {path!r}; expected one of {', '.join(PATHS)}")
         self.device, self.controls = device, controls or Controls()
         self.channels, self.sample_rate = device.input_channels, device.sample_rate
         self.engine_name = self.model_name = "none"
-        model_rate, frame = 16000, 128
+        model_rate, frame, native = 16000, 128, False
         if wet_path is None:
             opened = open_engine(model, engine)
             self.engine_name, self.model_name = opened.name, opened.info.name
             model_rate, frame = opened.info.sample_rate, opened.info.frame
-            wet_path = self._wet_path_maker(opened)
+            wet_path, native = self._wet_path_maker(opened), isinstance(opened, NativeEngine)
+        if path == "native" and not native:
+            raise EngineError(f"engine {self.engine_name!r} has no native form; use path 'worker' or 'auto'")
+        self.path = "native" if native and path != "worker" else "worker"
         self._setting = Setting(
             self.channels, self.sample_rate, model_rate, frame, wet_path, self.controls, ceiling_dbfs
         )
@@ -100,11 +129,14 @@ class LiveLoop:
         self._quiet = Quiet()
         self.latency = Ledger(self.sample_rate, {})
         self.telemetry = Telemetry()
+        self.model: NativeTelemetry | WorkerTelemetry = (
+            NativeTelemetry() if self.path == "native" else WorkerTelemetry()
+        )
         self.fault = ""
         self._session: Session | None = None
         self._past_events: Counter[str] = Counter()
-        self._smallest, self._largest, self._blocks, self._samples = 0, 0, 0, 0
-        self._heard_ns = perf_counter_ns()
+        self._traffic = Traffic(device.input_channels, device.output_channels)
+        self._native_scheduling = "not started"
         self._started_ns = self._ended_ns = 0
         self._last_sample: int | None = None
 
@@ -120,18 +152,21 @@ class LiveLoop:
             If the device does not start, or does not call back.
         """
         smallest, largest = self.device.block_sizes or (self._setting.frame, self._setting.frame)
-        Session(self._setting, smallest, largest, Telemetry()).rehearse(self.device.output_channels)
+        self._make_session(smallest, largest, rehearsal=True).rehearse(self.device.output_channels)
         if self._record:
             self._recording = Recording(self._record, self.channels, self.sample_rate)
         self._quiet.__enter__()
-        self._started_ns = self._heard_ns = perf_counter_ns()
+        self._started_ns = perf_counter_ns()
         try:
             if self.device.block_sizes:
                 self._assemble(*self.device.block_sizes)
-            self.device.start(self._on_audio)
+            if self.path == "native":
+                self.device.start_native(native_callback.address, self._traffic.numbers.ctypes.data)
+            else:
+                self.device.start(self._on_audio)
             if self._session is None:
                 self._listen()
-                self._assemble(self._smallest, self._largest)
+                self._assemble(self._traffic.smallest, self._traffic.largest)
         except BaseException:
             self.stop()
             raise
@@ -169,25 +204,27 @@ class LiveLoop:
 
     def check(self) -> None:
         """Raise DeviceError if the device has vanished; follow it if its block size has changed."""
-        fault = self.device.fault
-        silent_s = (perf_counter_ns() - self._heard_ns) / 1e9
-        if fault is None and silent_s > max(SILENCE_S, 20 * self._largest / self.sample_rate):
+        fault, traffic = self.device.fault, self._traffic
+        silent_s = (perf_counter_ns() - max(traffic.heard_ns, self._started_ns)) / 1e9
+        if fault is None and silent_s > max(SILENCE_S, 20 * traffic.largest / self.sample_rate):
             fault = "it does not call back any more"
         if self.device.finished and self._last_sample is None:
-            self._last_sample = self._samples
+            self._last_sample = traffic.samples
+        if self._native_scheduling == "not started" and traffic.thread:
+            self._native_scheduling = raise_priority(AUDIO_PRIORITY, traffic.thread)
         if fault is not None:
             self.fault = f"device {self.device.name!r} has vanished after {self.seconds - silent_s:.1f} s: {fault}"
             raise DeviceError(self.fault)
-        if self._session is not None and self._blocks:
-            expected = self._session.hand_over
-            if self._smallest < expected.smallest or self._largest > expected.largest:
+        if self._session is not None and traffic.blocks:
+            smallest, largest = self._session.smallest, self._session.largest
+            if traffic.smallest < smallest or traffic.largest > largest:
                 self._dismantle()
-                self._assemble(min(self._smallest, expected.smallest), max(self._largest, expected.largest))
+                self._assemble(min(traffic.smallest, smallest), max(traffic.largest, largest))
 
     @property
     def finished(self) -> bool:
         """Whether the device has no more input, and all of it has been heard."""
-        return self._last_sample is not None and self._samples >= self._last_sample + self.latency.total
+        return self._last_sample is not None and self._traffic.samples >= self._last_sample + self.latency.total
 
     @property
     def seconds(self) -> float:
@@ -196,79 +233,86 @@ class LiveLoop:
 
     @property
     def settled(self) -> bool:
-        """Whether the worker has nothing to do: all that has come in is processed."""
-        return self._session is None or self._session.retired or self._session.worker.idle
+        """Whether nobody has anything to do: all that has come in is processed."""
+        return self._session is None or self._session.idle
+
+    @property
+    def xruns(self) -> int:
+        """Gaps that the device has reported."""
+        return self.device.xruns + self._traffic.xruns
 
     def stats(self) -> dict[str, Any]:
         """Everything that was counted, as plain numbers and texts; at any time, also after a fault.
 
         `frames` that the model has processed; `misses` and `concealed` in blocks (see `Tally`); `late_chunks` by cause,
-        `dropped_chunks` and `failures` (see `WorkerTelemetry`); `xruns` that the device has reported; `ledger` in
-        samples of the device's rate, `latency_samples` its total in samples of the model's rate; times in us.
+        `dropped_chunks` and `failures` (see `WorkerTelemetry` and `NativeTelemetry`); `xruns` that the device has
+        reported; `ledger` in samples of the device's rate, `latency_samples` its total in samples of the model's rate;
+        times in us.
         """
-        setting = self._setting
-        tally, worker, session = self.telemetry.tally, self.telemetry.worker, self._session
+        setting, traffic = self._setting, self._traffic
+        tally, model, session = self.telemetry.tally, self.model, self._session
+        if isinstance(model, NativeTelemetry):
+            frames, scheduling = model.frames, {"audio": self._native_scheduling}
+        else:
+            frames = model.samples * setting.model_rate // (self.sample_rate * setting.frame)
+            audio = session.callback.scheduling if isinstance(session, WorkerSession) else "not started"
+            scheduling = {"audio": audio, "worker": model.scheduling}
         events = self._past_events + (session.events if session and not session.retired else Counter())
         return {
             "model": self.model_name,
             "engine": self.engine_name,
-            "path": "worker",
+            "path": self.path,
             "device": self.device.name,
             "sample_rate": self.sample_rate,
             "channels": self.channels,
             "seconds": round(self.seconds, 3),
-            "frames": worker.samples * setting.model_rate // (self.sample_rate * setting.frame),
+            "frames": frames,
             "blocks": tally.blocks,
-            "block_sizes": [self._smallest, self._largest],
+            "block_sizes": [traffic.smallest, traffic.largest],
             "misses": tally.misses,
             "longest_miss_run": tally.longest_miss_run,
             "concealed": tally.concealed,
             "bypasses": tally.bypasses,
-            "xruns": self.device.xruns,
-            "late_chunks": dict(worker.late),
-            "dropped_chunks": worker.dropped,
-            "failures": worker.failures,
-            "callback_errors": session.callback.errors if session else 0,
+            "xruns": self.xruns,
+            "late_chunks": dict(model.late),
+            "dropped_chunks": model.dropped,
+            "failures": model.failures,
+            "callback_errors": session.callback_errors if session else 0,
             "events": {"failed_frames": 0, "bad_samples": 0, **events},
-            "message": self.fault or worker.message or (session.callback.error if session else ""),
+            "message": self.fault or model.message or (session.message if session else ""),
             "latency_samples": round(self.latency.at_rate(setting.model_rate).total, 3),
             "latency_ms": round(self.latency.total_ms, 3),
             "ledger": {name: round(samples, 3) for name, samples in self.latency.items()},
-            "chunk_samples": session.hand_over.chunk if session else None,
-            "compute_us": worker.compute.to_json(),
-            "wake_us": worker.wake.to_json(),
+            "chunk_samples": session.chunk if session else None,
+            "compute_us": model.compute.to_json(),
+            "wake_us": model.wake.to_json(),
             "callback_us": self.telemetry.callback.to_json(),
+            "slack_us": self.telemetry.slack.to_json(),
             "environment": {
                 **environment(),
-                "scheduling": {
-                    "audio": session.callback.scheduling if session else "not started",
-                    "worker": worker.scheduling,
-                },
-                "semaphore": session.exchange.bell.name if session else None,
+                "scheduling": scheduling,
+                "semaphore": session.semaphore if session else None,
                 "memory": self._quiet.memory,
                 "garbage_collections": self._quiet.collections,
             },
         }
 
     def _on_audio(self, indata: np.ndarray, outdata: np.ndarray, frames: int) -> None:
-        self._blocks += 1
-        self._samples += frames
-        self._heard_ns = perf_counter_ns()
-        self._smallest = min(self._smallest or frames, frames)
-        self._largest = max(self._largest, frames)
+        self._traffic.note(frames, perf_counter_ns())
         session = self._session
-        if session is None or session.retired:
-            outdata.fill(0)
-        else:
+        if isinstance(session, WorkerSession) and not session.retired:
             session.callback(indata, outdata, frames)
+        else:
+            outdata.fill(0)
 
     def _listen(self) -> None:
         """Wait until the host's block size is known; until then the output is silent."""
         deadline_ns = perf_counter_ns() + 1e9 * PATIENCE_S
-        while self._blocks < BLOCKS_TO_LISTEN:
+        traffic = self._traffic
+        while traffic.blocks < BLOCKS_TO_LISTEN:
             if perf_counter_ns() > deadline_ns or self.device.fault:
                 raise DeviceError(
-                    f"device {self.device.name!r}: {self._blocks} callbacks within {PATIENCE_S:g} s of its start, "
+                    f"device {self.device.name!r}: {traffic.blocks} callbacks within {PATIENCE_S:g} s of its start, "
                     f"expected {BLOCKS_TO_LISTEN} ({self.device.fault or 'no fault reported'})"
                 )
             time.sleep(LISTENING_POLL_S)
@@ -276,8 +320,7 @@ class LiveLoop:
     def _assemble(self, smallest: int, largest: int) -> None:
         """Build what belongs to one block size, and let it be heard."""
         tap = self._recording.ring if self._recording else None
-        session = Session(self._setting, smallest, largest, self.telemetry, tap)
-        device = self.device
+        session, device = self._make_session(smallest, largest, tap), self.device
         self.latency = Ledger(
             self.sample_rate,
             {
@@ -289,6 +332,18 @@ class LiveLoop:
         gc.freeze()
         session.start()
         self._session = session
+
+    def _make_session(
+        self, smallest: int, largest: int, tap: Ring | None = None, rehearsal: bool = False
+    ) -> NativeSession | WorkerSession:
+        """What fits these block sizes; for a rehearsal, with nothing but the model in common with the real one."""
+        telemetry, setting = Telemetry() if rehearsal else self.telemetry, self._setting
+        if isinstance(self.model, NativeTelemetry):
+            model = NativeTelemetry() if rehearsal else self.model
+            device = self.device
+            traffic = Traffic(device.input_channels, device.output_channels) if rehearsal else self._traffic
+            return NativeSession(setting, smallest, largest, telemetry, model, traffic, tap)
+        return WorkerSession(setting, smallest, largest, telemetry, WorkerTelemetry() if rehearsal else self.model, tap)
 
     def _dismantle(self) -> None:
         """Fade out and end the session; its numbers are kept."""

@@ -129,6 +129,14 @@ def all_finite(spectrum):
     return total == 0
 
 
+# A loop of our own: NumPy's assignment brings broadcasting, and with it code that can raise and allocate.
+@kernel("void(complex64[:, ::1], complex64[:, ::1])")
+def copy_spectrum(source, target):
+    for channel in range(source.shape[0]):
+        for k in range(source.shape[1]):
+            target[channel, k] = source[channel, k]
+
+
 fetch_frames = fetch_from(SpectralRecord)
 
 
@@ -147,6 +155,6 @@ def finish(address, fine, wet):
         link_masks(frames.dry, frames.wet)
     fine = fine and all_finite(frames.wet)
     if not fine:
-        frames.wet[:] = frames.dry
+        copy_spectrum(frames.dry, frames.wet)
     synthesise(frames.wet, wet, *frames.synthesis)
     return fine

@@ -93,18 +93,17 @@ class PortAudioDevice:
         self.output_channels = max(channels, min(sink.outputs, 2))
         self.xruns = 0
         self._callback: AudioCallback | None = None
-        self._stopping = self._ended = False
+        self._stopping = self._started = False
+        self._settings = {
+            "samplerate": self.sample_rate,
+            "blocksize": 0,
+            "device": (source.index, sink.index),
+            "channels": (self.input_channels, self.output_channels),
+            "dtype": "float32",
+            "latency": latency,
+        }
         try:
-            self._stream = self._sounddevice.Stream(
-                samplerate=self.sample_rate,
-                blocksize=0,
-                device=(source.index, sink.index),
-                channels=(self.input_channels, self.output_channels),
-                dtype="float32",
-                latency=latency,
-                callback=self._on_audio,
-                finished_callback=self._on_finished,
-            )
+            self._stream = self._sounddevice.Stream(callback=self._on_audio, **self._settings)
         except (self._sounddevice.PortAudioError, ValueError) as error:
             raise DeviceError(
                 f"device {self.name!r} ({source.host}) refuses {self.input_channels} in and {self.output_channels} out "
@@ -114,10 +113,25 @@ class PortAudioDevice:
 
     def start(self, callback: AudioCallback) -> None:
         self._callback = callback
+        self._start()
+
+    def start_native(self, callback: int, data: int) -> None:
+        library = self._sounddevice
+        pointers = library._ffi.cast("PaStreamCallback *", callback), library._ffi.cast("void *", data)
+        try:
+            # PortAudio takes the callback when a stream is opened, and this one was opened for Python.
+            self._stream.close()
+            self._stream = library._StreamBase("duplex", callback=pointers[0], userdata=pointers[1], **self._settings)
+        except library.PortAudioError as error:
+            raise DeviceError(f"device {self.name!r} does not open once more: {error}") from error
+        self._start()
+
+    def _start(self) -> None:
         try:
             self._stream.start()
         except self._sounddevice.PortAudioError as error:
             raise DeviceError(f"device {self.name!r} does not start: {error}") from error
+        self._started = True
         self._measure()
 
     def stop(self) -> None:
@@ -137,7 +151,12 @@ class PortAudioDevice:
 
     @property
     def fault(self) -> str | None:
-        return "the stream was ended by the system" if self._ended and not self._stopping else None
+        if not self._started or self._stopping:
+            return None
+        with contextlib.suppress(self._sounddevice.PortAudioError):
+            if self._stream.active:
+                return None
+        return "the stream was ended by the system"
 
     def _measure(self) -> None:
         """Some hosts know their latency only once the stream runs."""
@@ -149,9 +168,6 @@ class PortAudioDevice:
         if status:
             self.xruns += 1
         self._callback(indata, outdata, frames)  # type: ignore[misc]
-
-    def _on_finished(self) -> None:
-        self._ended = True
 
 
 def _sounddevice() -> Any:

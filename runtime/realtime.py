@@ -21,13 +21,15 @@ SWITCH_INTERVAL_S = 0.0005
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4  # of Linux
 
 
-def raise_priority(priority: int) -> str:
-    """Raise the scheduling class of the calling thread as far as the system allows.
+def raise_priority(priority: int, thread: int = 0) -> str:
+    """Raise the scheduling class of a thread as far as the system allows.
 
     Parameters
     ----------
     priority : int
         For SCHED_FIFO, 1 to 99.
+    thread : int
+        The system's number of a thread of this process; 0 is the calling one.
 
     Returns
     -------
@@ -36,15 +38,15 @@ def raise_priority(priority: int) -> str:
     """
     if not hasattr(os, "sched_setscheduler"):
         return "unchanged"
-    if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK in (os.SCHED_FIFO, os.SCHED_RR):
-        return f"SCHED_FIFO or SCHED_RR {os.sched_getparam(0).sched_priority}, given by the host"
+    if os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK in (os.SCHED_FIFO, os.SCHED_RR):
+        return f"SCHED_FIFO or SCHED_RR {os.sched_getparam(thread).sched_priority}, given by the host"
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+        os.sched_setscheduler(thread, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
         return f"SCHED_FIFO {priority}"
     except OSError:
         pass
     try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        os.setpriority(os.PRIO_PROCESS, thread or threading.get_native_id(), NICENESS)
         return f"nice {NICENESS}"
     except OSError:
         return "SCHED_OTHER"

@@ -22,9 +22,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from .kernels import kernel
+from .kernels import intrinsic, kernel
 
 _VECTOR, _MATRIX = types.float32[::1], types.float32[:, ::1]
 _ROOTS, _SPECTRUM = types.complex64[::1], types.complex64[:, ::1]
@@ -100,8 +99,8 @@ def _writer(kind: types.Type) -> Any:
     @kernel(types.int64(kind, types.int64))
     def write(record, address):
         if address != 0:
-            _store(record, address)  # type: ignore[call-arg]  # numba passes the context
-        return _size_of(record)  # type: ignore[call-arg]
+            _store(record, address)
+        return _size_of(record)
 
     return write
 

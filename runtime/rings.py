@@ -58,7 +58,7 @@ def write(ring, span, position, samples):
     channels, capacity = ring.shape
     count = samples.shape[1]
     kept = span[START] if position == span[END] else position
-    store(span, START, max(kept, position + count - capacity))  # type: ignore[call-arg]  # numba passes the context
+    store(span, START, max(kept, position + count - capacity))
     fence()
     for channel in range(channels):
         at = position % capacity
@@ -73,7 +73,7 @@ def write(ring, span, position, samples):
 def read(ring, span, position, out):
     channels, capacity = ring.shape
     count = out.shape[1]
-    if position + count > load(span, END) or position < load(span, START):  # type: ignore[call-arg]
+    if position + count > load(span, END) or position < load(span, START):
         return False
     fence()
     for channel in range(channels):

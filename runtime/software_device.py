@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
-from .devices import AudioCallback
+from .devices import C_CALLBACK, AudioCallback
 from .errors import AudioError, DeviceError
 
 # A sound card has at least one block in hand when a callback is late; only then is there a gap.
@@ -137,6 +137,10 @@ class SoftwareDevice:
             raise DeviceError(f"{self.name}: has been started before; a software device runs once")
         self._thread = threading.Thread(target=self._run, args=(callback,), name="hearloop audio", daemon=True)
         self._thread.start()
+
+    def start_native(self, callback: int, data: int) -> None:
+        call = C_CALLBACK(callback)
+        self.start(lambda indata, outdata, frames: call(indata.ctypes.data, outdata.ctypes.data, frames, None, 0, data))
 
     def stop(self) -> None:
         self._stopping = True

@@ -270,4 +270,6 @@ def emit(address, out):
         pop(*path.line, path.delayed, count)
         add_band(path.popped, path.delayed, out)
     else:
-        out[:, :] = path.popped[:, :count]
+        for channel in range(out.shape[0]):
+            for n in range(count):
+                out[channel, n] = path.popped[channel, n]

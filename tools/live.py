@@ -17,7 +17,7 @@ from ..runtime.controls import NO_LIMIT_DB, Controls
 from ..runtime.devices import Device
 from ..runtime.engine import ENGINES
 from ..runtime.errors import HearloopError
-from ..runtime.live import LiveLoop
+from ..runtime.live import PATHS, LiveLoop
 from ..runtime.portaudio import PortAudioDevice
 from ..runtime.software_device import SoftwareDevice
 from . import devices
@@ -31,6 +31,12 @@ KEYS = "keys: b bypass, + - attenuation limit, q quit"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="enhance-small", help="name or file of the model (default: enhance-small)")
     parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument(
+        "--path",
+        choices=PATHS,
+        default="auto",
+        help="run the model inside the audio callback, or in a thread beside it",
+    )
     parser.add_argument("--list-devices", action="store_true", help="show the sound devices and end")
     parser.add_argument("--input", metavar="DEVICE", help="index or part of the name (default: the system's)")
     parser.add_argument("--output", metavar="DEVICE", help="the same; by default the input's, which has the same clock")
@@ -55,11 +61,13 @@ def run(options: argparse.Namespace) -> int:
     if options.stats and not os.access(options.stats.absolute().parent, os.W_OK):
         raise HearloopError(f"{options.stats}: the folder does not exist or cannot be written")
     controls = Controls(options.attenuation_limit, options.mix, bypass=options.bypass)
-    loop = LiveLoop(options.model, _device(options), options.engine, controls, record=options.record)
+    loop = LiveLoop(options.model, _device(options), options.engine, controls, record=options.record, path=options.path)
     ended = threading.Event()
     try:
         with _signals(controls, ended), Keyboard() as keyboard, loop:
-            print(f"{loop.model_name} on {loop.device.name}, {loop.sample_rate} Hz; {KEYS}", flush=True)
+            print(
+                f"{loop.model_name} on {loop.device.name}, {loop.sample_rate} Hz, {loop.path} path; {KEYS}", flush=True
+            )
             _watch(loop, options.duration, keyboard, ended)
     finally:
         if options.stats:
@@ -149,13 +157,13 @@ def _signals(controls: Controls, ended: threading.Event) -> Iterator[None]:
 
 def _status(loop: LiveLoop) -> str:
     level_in, level_out = loop.telemetry.tally.take_levels_dbfs()
-    compute, misses = loop.telemetry.worker.compute, loop.telemetry.tally.misses
+    compute, misses = loop.model.compute, loop.telemetry.tally.misses
     limit = loop.controls.attenuation_limit_db
     state = "bypass" if loop.controls.bypass else "limit none" if limit >= NO_LIMIT_DB else f"limit {limit:g} dB"
     return (
         f"in {level_in:6.1f} out {level_out:6.1f} dBFS | "
         f"frame p50 {compute.percentile(50) / 1000:.2f} p99 {compute.percentile(99) / 1000:.2f} ms | "
-        f"misses {misses} xruns {loop.device.xruns} | latency {loop.latency.total_ms:.1f} ms | {state}"
+        f"misses {misses} xruns {loop.xruns} | latency {loop.latency.total_ms:.1f} ms | {state}"
     )
 
 
