@@ -1,8 +1,8 @@
 """Matrix products: convolutions, linear layers, attention.
 
 The innermost body keeps a tile of the result, some rows by some vectors, in registers, and adds to it one outer product
-after another. Constant operands are laid out in the order in which the tiles read them. What is behind the product, bias,
-activation, other operands, is computed while the tile is still in registers.
+after another. Constant operands are laid out in the order in which the tiles read them. What is behind the product,
+bias, activation, other operands, is computed while the tile is still in registers.
 """
 
 from dataclasses import dataclass
