@@ -1,22 +1,17 @@
 """`hearloop live` as a person runs it, on a JACK server: no miss of ours, and the delay that the ledger promises."""
 
 import json
-import os
 import subprocess
 import sys
 import time
-from collections import Counter
-from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
+from measurements import IMPULSES, measure_delays, stolen_s
 
 pytestmark = pytest.mark.jack
 
 ATTEMPTS = 3
-IMPULSES = 12
-SPACING = 4000
 
 
 def start_live(server, *arguments) -> subprocess.Popen:
@@ -37,14 +32,6 @@ def finish(process: subprocess.Popen, timeout: float = 60) -> tuple[str, str]:
     except subprocess.TimeoutExpired:
         process.kill()
         raise
-
-
-def stolen_s() -> float:
-    """Processor time that the host of a virtual machine has given to others so far; 0 where that is not told."""
-    try:
-        return int(Path("/proc/stat").read_text().split()[8]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError):
-        return 0.0
 
 
 @pytest.mark.slow
@@ -81,40 +68,6 @@ def test_twenty_seconds_without_a_miss_of_ours(rate, start_jack, make_bundle, tm
     told = f"misses in each of {ATTEMPTS} runs; missed less stolen time: {unexplained_s} s; the last run: {stats}"
     assert min(unexplained_s) <= 0, told
     pytest.skip(f"inconclusive, the host of this machine took processor time in every run: {told}")
-
-
-def measure_delays(server, target_in: str, target_out: str) -> tuple[Counter, float]:
-    """Send impulses through another client; returns the delays in samples, and the level of the echoes."""
-    import jack
-
-    client = jack.Client("probe", no_start_server=True, servername=server.name)
-    out, back = client.outports.register("out"), client.inports.register("back")
-    total = (IMPULSES + 2) * SPACING
-    sent, heard = np.zeros(total, np.float32), np.zeros(total, np.float32)
-    sent[SPACING : (IMPULSES + 1) * SPACING : SPACING] = 0.5
-    at = 0
-
-    @client.set_process_callback
-    def process(frames):
-        nonlocal at
-        part = slice(at, min(at + frames, total))
-        count = part.stop - part.start
-        out.get_array()[:] = 0
-        out.get_array()[:count] = sent[part]
-        heard[part] = back.get_array()[:count]
-        at += count
-
-    client.activate()
-    client.connect(out, target_in)
-    client.connect(target_out, back)
-    deadline = time.monotonic() + 60
-    while at < total and time.monotonic() < deadline:
-        time.sleep(0.05)
-    client.deactivate()
-    client.close()
-    echoes = heard[SPACING:][: IMPULSES * SPACING].reshape(IMPULSES, SPACING)
-    peaks = np.argmax(np.abs(echoes), axis=1)
-    return Counter(peaks.tolist()), float(np.median(np.abs(echoes).max(axis=1)))
 
 
 @pytest.mark.parametrize(("rate", "period"), [(16000, 128), (16000, 96), (48000, 128)])

@@ -139,9 +139,8 @@ def _phase(
     rank = len(phase)
     taken, index = [], []
     for axis in range(rank):
-        taps = [
-            t for t in range(rows.shape[2 + axis]) if _source(phase[axis], t, axis, pads, dilations, strides)[1] == 0
-        ]
+        every = [_source(phase[axis], t, axis, pads, dilations, strides) for t in range(rows.shape[2 + axis])]
+        taps = [tap for tap, (_, rest) in enumerate(every) if rest == 0]
         count = -(-(shape[axis] - phase[axis]) // strides[axis])
         first = [every[tap][0] + border[axis][0] for tap in taps]
         taken.append(taps)
