@@ -103,11 +103,10 @@ def transposed(
     channels_in, channels = w.shape[0], w.shape[1] * groups
     rows = w.reshape(groups, channels_in // groups, w.shape[1], *kernel).swapaxes(1, 2)
     rows = rows.reshape(channels, channels_in // groups, *kernel)
-    # Output o takes tap t of input (o + pad - t dilation) / stride; room for all of them, and one border for all phases.
-    reach = [((taps - 1) * dilation, stride) for taps, dilation, stride in zip(kernel, dilations, strides, strict=True)]
+    # Output o takes tap t of input (o + pad - t dilation) / stride; one border serves all phases.
     border = []
-    for axis in range(rank):
-        low = min(_source(0, 0, axis, pads, dilations, strides)[0], -(reach[axis][0] // strides[axis]))
+    for axis, taps in enumerate(kernel):
+        low = (pads[axis][0] - (taps - 1) * dilations[axis]) // strides[axis]
         high = (shape[axis] - 1 + pads[axis][0]) // strides[axis]
         border.append((max(-low, 0), max(high - sizes[axis] + 1, 0)))
     padded = env.bordered(x.addresses, [(0, 0), (0, 0), *border])

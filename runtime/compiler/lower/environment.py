@@ -10,7 +10,7 @@ import onnx
 
 from ...errors import UnsupportedModel
 from ..expression import Expression, Load, Number, Result, apply
-from ..memory import Addresses, Memory, buffer_numbers
+from ..memory import Addresses, Buffer, Memory, buffer_numbers, offsets
 from ..program import Contract, Kernel, Map
 
 
@@ -59,15 +59,34 @@ class Environment:
             return addresses
         key = np.ascontiguousarray(addresses).tobytes() + str(addresses.shape).encode()
         if key not in self._gathered:
-            self._gathered[key] = self.fresh(addresses.shape)
-            self.copy(addresses, self._gathered[key])
+            buffer = self.memory.new("scratch", addresses.shape)
+            self._fill_constants(buffer, buffer.addresses, addresses)
+            self.copy(addresses, buffer.addresses)
+            self._gathered[key] = buffer.addresses
         return self._gathered[key]
+
+    def _fill_constants(self, buffer: Buffer, target: Addresses, addresses: Addresses) -> None:
+        """What never changes is written once and kept, for instance the border of a padded tensor."""
+        for source in self.memory.owners(addresses):
+            if source.kind == "constant" and source.data is not None:
+                here = buffer_numbers(addresses) == source.number
+                if buffer.data is None:
+                    buffer.data, buffer.kept = np.zeros(buffer.size, np.float32), True
+                buffer.data[offsets(target[here])] = source.data[offsets(addresses[here])]
+
+    def settled(self, addresses: Addresses) -> Addresses:
+        """Gather what is scattered over results; what has to do with states is left for later passes to place."""
+        kinds = {buffer.kind for buffer in self.memory.owners(addresses)} if addresses.size else {"state"}
+        return addresses if "state" in kinds or kinds == {"constant"} else self.gather(addresses)
 
     def copy(self, source: Addresses, target: Addresses) -> None:
         """Copy, one kernel for each buffer that numbers come from."""
         source = np.broadcast_to(source, target.shape)
+        kept = self.memory.owner(target.flat[:1]).kept
         for buffer in self.memory.owners(source):
             here = buffer_numbers(source) == buffer.number
+            if buffer.kind == "constant" and kept and self.memory.owner(target.flat[:1]).kind == "scratch":
+                continue  # it is there already
             if here.all():
                 self.kernels.append(Map(target, Load(source)))
             else:
@@ -84,6 +103,7 @@ class Environment:
             if fill:
                 buffer.data = np.full(buffer.size, fill, np.float32)
             inner = tuple(slice(before, before + size) for size, (before, _) in zip(addresses.shape, pads, strict=True))
+            self._fill_constants(buffer, buffer.addresses[inner], addresses)
             self.copy(addresses, buffer.addresses[inner])
             self._gathered[key] = buffer.addresses
         return self._gathered[key]

@@ -46,6 +46,7 @@ def recurrent(cell: str) -> Any:
             bias = constant_of(b, "B").reshape(directions, 2, -1)
         linear = bool(attributes.get("linear_before_reset", 0))
         layer = _Layer(env, cell, size, linear, activation)
+        shares = layer.inputs(sequence, weights, bias)
         states = [_state(env, value, swapped, directions, batch, size) for value in (hidden, cells)]
         y = env.fresh((steps, directions, batch, size))
         last = [env.fresh((directions, batch, size)) for _ in range(2)]
@@ -53,7 +54,7 @@ def recurrent(cell: str) -> Any:
             reverse = direction == 1 or attributes.get("direction", b"forward") == b"reverse"
             view = slice(None, None, -1 if reverse else 1)
             part = [None if state is None else state[direction] for state in states]
-            inner = (sequence[view], weights[direction], recurrence[direction], bias[direction])
+            inner = (shares[direction][view], recurrence[direction], bias[direction])
             layer.run(*inner, part, y[view, direction], [last[0][direction], last[1][direction]])
         if steps == 1:
             last[0] = y[0]
@@ -94,27 +95,31 @@ class _Layer:
     def __init__(self, env: Environment, cell: str, size: int, linear: bool, activation: str):
         self.env, self.cell, self.size, self.linear, self.activation = env, cell, size, linear, activation
 
+    def inputs(self, x: Addresses, w: np.ndarray, bias: np.ndarray) -> list[Addresses]:
+        """The input's share of all gates, one product for all directions: x [T, B, I] -> [T, B, gates H] each."""
+        steps, batch = x.shape[:2]
+        early = bias[:, 0] + bias[:, 1]
+        if self.cell == "GRU" and self.linear:
+            # The recurrent bias of the hidden gate is multiplied by the reset gate, so it cannot be added beforehand.
+            early[:, 2 * self.size :] = bias[:, 0, 2 * self.size :]
+        weights = self.env.memory.constant(w.reshape(-1, w.shape[2]).T[None]).addresses
+        offset = self.env.memory.constant(early.reshape(1, 1, -1)).addresses
+        gates = self.env.contract(x.reshape(1, steps * batch, -1), weights, offset).reshape(steps, batch, -1)
+        return np.split(gates, len(w), axis=2)
+
     def run(
         self,
-        x: Addresses,
-        w: np.ndarray,
+        gates: Addresses,
         r: np.ndarray,
         bias: np.ndarray,
         states: list[Addresses | None],
         y: Addresses,
         last: list[Addresses],
     ) -> None:
-        """x [T, B, I], w [gates H, I], r [gates H, H], bias [2, gates H]; writes y [T, B, H] and last [B, H]."""
+        """gates [T, B, gates H], r [gates H, H], bias [2, gates H]; writes y [T, B, H] and last [B, H]."""
         env, size = self.env, self.size
-        steps, batch = x.shape[:2]
-        early, late = bias[0] + bias[1], None
-        if self.cell == "GRU" and self.linear:
-            # The recurrent bias of the hidden gate is multiplied by the reset gate, so it cannot be added beforehand.
-            early[2 * size :] = bias[0][2 * size :]
-            late = bias[1][2 * size :]
-        weights = env.memory.constant(w.T[None]).addresses
-        offset = env.memory.constant(early[None, None]).addresses
-        gates = env.contract(x.reshape(1, steps * batch, -1), weights, offset).reshape(steps, batch, -1)
+        steps, batch = gates.shape[:2]
+        late = bias[1][2 * size :] if self.cell == "GRU" and self.linear else None
         if steps == 1:
             self._step(gates[0], r, late, states, y[0], last)
             return

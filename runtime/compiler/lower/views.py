@@ -84,7 +84,7 @@ def slice_(env: Environment, attributes: dict[str, Any], x: Tensor, *given: Any,
 def concat(env: Environment, attributes: dict[str, Any], *values: Any, **_: Any) -> Tensor:
     tensors = [_as_tensor(env, value) for value in values]
     dtype = next(value.dtype for value in values if isinstance(value, Tensor))
-    return Tensor(np.concatenate([tensor.addresses for tensor in tensors], attributes["axis"]), dtype)
+    return Tensor(env.settled(np.concatenate([tensor.addresses for tensor in tensors], attributes["axis"])), dtype)
 
 
 def split(env: Environment, attributes: dict[str, Any], x: Tensor, sizes: Any = None, outputs: int = 1) -> list[Tensor]:
@@ -173,7 +173,7 @@ def pad(
             addresses = np.pad(addresses, widths, constant_values=border)
         else:
             addresses = np.pad(addresses, widths, mode=mode)  # type: ignore[call-overload]
-    return x.view(addresses)
+    return x.view(env.settled(addresses))
 
 
 def depth_to_space(env: Environment, attributes: dict[str, Any], x: Tensor, **_: Any) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..expression import Load
 from ..memory import Addresses, Buffer, offsets
-from ..program import Kernel, Map, Program, is_copy, readdress, reads, writes
+from ..program import Contract, Kernel, Map, Program, Reduce, is_copy, readdress, reads, writes
 from .uses import Uses, buffer_number
 
 
@@ -68,8 +68,13 @@ def _move(program: Program, uses: Uses, order: dict[int, int], copy: Kernel) -> 
 
 
 def _stays_regular(before: Addresses, after: Addresses, kernel: Kernel) -> bool:
-    """Whether an operand that ran through memory without gaps still does; element-wise kernels may have any order."""
+    """Whether an operand that ran through memory without gaps still does.
+
+    Element-wise kernels may have any order, and a result has to be stored with gaps anyway, now or by the copy.
+    """
     if isinstance(kernel, Map) or before.shape[-1] < 2:
+        return True
+    if isinstance(kernel, Contract | Reduce) and before is kernel.out:
         return True
     gaps_before, gaps_after = np.diff(before, axis=-1) != 1, np.diff(after, axis=-1) != 1
     return not gaps_after.any() or bool(gaps_before.any())
