@@ -54,7 +54,7 @@ def _dissolve(program: Program, uses: Uses, consumers: tuple[type, ...]) -> None
         if isinstance(reader, Normalize | Softmax) and "source" in source and not _cheap(kernel.value):
             continue
         found = [load for name in source for load in loads(getattr(reader, name)) if _is_in(load, buffer.number)]
-        distinct = {load.addresses.tobytes(): load for load in found}
+        distinct = {_key(load): load for load in found}
         if sum(load.addresses.size for load in distinct.values()) > kernel.out.size:
             continue  # it would be computed more often than now
         if len(loads(kernel.value)) + len(reads(reader)) > MOST_LOADS:
@@ -122,6 +122,10 @@ def _cheap(value: Expression) -> bool:
     return len(operations) <= MOST_OPERATIONS_IN_SWEEPS and CHEAP.issuperset(operations)
 
 
+def _key(load: Load) -> tuple[bytes, tuple[int, ...]]:
+    return load.addresses.tobytes(), load.addresses.shape
+
+
 def _is_in(load: Load, number: int) -> bool:
     return buffer_number(load.addresses) == number
 
@@ -147,10 +151,12 @@ def _reindexed(kernel: Map, load: Load, size: int) -> Expression | None:
     )
 
 
-def _substitute(value: Expression, number: int, replaced: dict[bytes, Expression | None]) -> Expression:
+def _substitute(
+    value: Expression, number: int, replaced: dict[tuple[bytes, tuple[int, ...]], Expression | None]
+) -> Expression:
     def change(leaf: Expression) -> Expression:
         if isinstance(leaf, Load) and _is_in(leaf, number):
-            found = replaced[leaf.addresses.tobytes()]
+            found = replaced[_key(leaf)]
             assert found is not None
             return found
         return leaf
