@@ -92,8 +92,10 @@ class PortAudioDevice:
         self.input_channels = channels
         self.output_channels = max(channels, min(sink.outputs, 2))
         self.xruns = 0
+        self.input_latency_samples = self.output_latency_samples = 0.0
         self._callback: AudioCallback | None = None
-        self._stopping = self._started = False
+        self._stream: Any = None
+        self._stopping = False
         self._settings = {
             "samplerate": self.sample_rate,
             "blocksize": 0,
@@ -102,40 +104,46 @@ class PortAudioDevice:
             "dtype": "float32",
             "latency": latency,
         }
-        try:
-            self._stream = self._sounddevice.Stream(callback=self._on_audio, **self._settings)
-        except (self._sounddevice.PortAudioError, ValueError) as error:
-            raise DeviceError(
-                f"device {self.name!r} ({source.host}) refuses {self.input_channels} in and {self.output_channels} out "
-                f"at {self.sample_rate} Hz: {error}; it prefers {source.sample_rate} Hz"
-            ) from error
-        self._measure()
+        self._told = (
+            f"{self.input_channels} in and {self.output_channels} out at {self.sample_rate} Hz; it prefers "
+            f"{source.sample_rate} Hz ({source.host})"
+        )
+        with self._refusal():
+            for check, side, count in (
+                (self._sounddevice.check_input_settings, source, self.input_channels),
+                (self._sounddevice.check_output_settings, sink, self.output_channels),
+            ):
+                check(side.index, count, "float32", samplerate=self.sample_rate)
 
     def start(self, callback: AudioCallback) -> None:
         self._callback = callback
-        self._start()
+        self._start(callback=self._on_audio, wrap_callback="array")
 
     def start_native(self, callback: int, data: int) -> None:
-        library = self._sounddevice
-        pointers = library._ffi.cast("PaStreamCallback *", callback), library._ffi.cast("void *", data)
-        try:
-            # PortAudio takes the callback when a stream is opened, and this one was opened for Python.
-            self._stream.close()
-            self._stream = library._StreamBase("duplex", callback=pointers[0], userdata=pointers[1], **self._settings)
-        except library.PortAudioError as error:
-            raise DeviceError(f"device {self.name!r} does not open once more: {error}") from error
-        self._start()
+        cast = self._sounddevice._ffi.cast
+        self._start(callback=cast("PaStreamCallback *", callback), userdata=cast("void *", data))
 
-    def _start(self) -> None:
-        try:
+    def _start(self, **callback: Any) -> None:
+        # PortAudio takes the callback when it opens a stream, and names the ports of each one it opens differently,
+        # so this is not done before.
+        with self._refusal():
+            self._stream = self._sounddevice._StreamBase("duplex", **self._settings, **callback)
             self._stream.start()
-        except self._sounddevice.PortAudioError as error:
-            raise DeviceError(f"device {self.name!r} does not start: {error}") from error
-        self._started = True
-        self._measure()
+        input_s, output_s = self._stream.latency
+        self.input_latency_samples = round(input_s * self.sample_rate, 3)
+        self.output_latency_samples = round(output_s * self.sample_rate, 3)
+
+    @contextlib.contextmanager
+    def _refusal(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._sounddevice.PortAudioError, ValueError) as error:
+            raise DeviceError(f"device {self.name!r} refuses {self._told}: {error}") from error
 
     def stop(self) -> None:
         self._stopping = True
+        if self._stream is None:
+            return
         # A sound system that has gone never answers, so somebody else waits for it.
         closing = threading.Thread(target=self._close, name="hearloop closing", daemon=True)
         closing.start()
@@ -151,18 +159,12 @@ class PortAudioDevice:
 
     @property
     def fault(self) -> str | None:
-        if not self._started or self._stopping:
+        if self._stream is None or self._stopping:
             return None
         with contextlib.suppress(self._sounddevice.PortAudioError):
             if self._stream.active:
                 return None
         return "the stream was ended by the system"
-
-    def _measure(self) -> None:
-        """Some hosts know their latency only once the stream runs."""
-        input_s, output_s = self._stream.latency
-        self.input_latency_samples = round(input_s * self.sample_rate, 3)
-        self.output_latency_samples = round(output_s * self.sample_rate, 3)
 
     def _on_audio(self, indata: Any, outdata: Any, frames: int, time: Any, status: Any) -> None:
         if status:

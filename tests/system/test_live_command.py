@@ -43,6 +43,7 @@ def test_a_file_is_played_once_and_the_statistics_are_complete(noise_file, make_
     output, errors = live.communicate(timeout=60)
     assert live.returncode == 0, errors
     assert "latency 20.0 ms" in output
+    assert "worker path" in output
     stats = json.loads(statistics.read_text())
     assert {"frames", "misses", "xruns", "concealed", "latency_samples", "ledger", "compute_us", "engine", "path",
             "environment"} <= set(stats)  # fmt: skip
@@ -126,3 +127,4 @@ def test_faults_are_one_clear_line(noise_file, make_bundle, tmp_path):
     )
     assert "cannot be created" in refuse("--software", noise_file, "--model", model, "--record", tmp_path / "heard.txt")
     assert "mix" in refuse("--software", noise_file, "--model", model, "--mix", 3)
+    assert "no native form" in refuse("--software", noise_file, "--model", model, "--engine", "ort", "--path", "native")
