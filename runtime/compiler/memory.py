@@ -84,7 +84,7 @@ class Memory:
 
     def constant(self, values: np.ndarray) -> Buffer:
         """A constant with these values as float32; equal constants share one buffer."""
-        data = np.ascontiguousarray(values, np.float32)
+        data = np.asarray(values, np.float32, order="C")
         key = (data.shape, data.tobytes())
         if key not in self._constants:
             buffer = self.new("constant", data.shape)

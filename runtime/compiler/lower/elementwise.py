@@ -104,9 +104,11 @@ def where(env: Environment, attributes: dict[str, Any], condition: Any, then: An
     return env.map(lambda c, a, b: apply("select", c, a, b), condition, then, otherwise, dtype=dtype)
 
 
-def cast(env: Environment, attributes: dict[str, Any], x: Tensor, like: Any = None, **_: Any) -> Tensor:
+def cast(env: Environment, attributes: dict[str, Any], x: Any, like: Any = None, **_: Any) -> Any:
     target = np.dtype(like.dtype if like is not None else onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
     source = np.dtype(x.dtype)
+    if not isinstance(x, Tensor):  # only the type comes from a value that is computed
+        return np.asarray(x).astype(target)
     if target == np.bool_:
         return env.map(lambda a: apply("not", apply("equal", a, 0.0)), x, dtype=target)
     if np.issubdtype(target, np.integer) and np.issubdtype(source, np.floating):
@@ -126,9 +128,15 @@ def _turned(first: str) -> Any:
 
 
 def isinf(env: Environment, attributes: dict[str, Any], x: Tensor, **_: Any) -> Tensor:
-    if not (attributes.get("detect_negative", 1) and attributes.get("detect_positive", 1)):
-        raise UnsupportedModel("IsInf for one sign only")
-    return env.map(lambda a: apply("isinf", a), x, dtype=np.bool_)
+    def make(a: Expression) -> Expression:
+        infinite = apply("isinf", a)
+        if not attributes.get("detect_negative", 1):
+            infinite = apply("and", infinite, apply("less", 0.0, a))
+        if not attributes.get("detect_positive", 1):
+            infinite = apply("and", infinite, apply("less", a, 0.0))
+        return infinite
+
+    return env.map(make, x, dtype=np.bool_)
 
 
 def prelu(env: Environment, attributes: dict[str, Any], x: Tensor, slope: Any, **_: Any) -> Tensor:
@@ -203,6 +211,16 @@ def _gelu(attributes: dict[str, Any]) -> Make:
     )
 
 
+def _fast_gelu(attributes: dict[str, Any]) -> Make:
+    curve = _gelu({"approximate": b"tanh"})
+    return lambda x, bias=None: curve(x if bias is None else apply("add", x, bias))
+
+
+def _bias_gelu(attributes: dict[str, Any]) -> Make:
+    curve = _gelu({})
+    return lambda x, bias: curve(apply("add", x, bias))
+
+
 def _swish(attributes: dict[str, Any]) -> Make:
     alpha = attributes.get("alpha", 1.0)
     return lambda x: apply("mul", x, apply("sigmoid", apply("mul", x, alpha)))
@@ -223,6 +241,12 @@ def _shrink(attributes: dict[str, Any]) -> Make:
     return make
 
 
+MICROSOFT: dict[str, Any] = {
+    "Gelu": _built(_gelu),
+    "FastGelu": _built(_fast_gelu),
+    "BiasGelu": _built(_bias_gelu),
+    "QuickGelu": _built(lambda a: _swish({"alpha": a.get("alpha", 1.702)})),
+}
 BOOLEAN = np.bool_
 LOWERINGS: dict[str, Any] = {
     "Add": _plain("add", None),

@@ -1,6 +1,7 @@
 """What the lowering of a node may use: values by name, and kernels by the kind of work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -49,6 +50,20 @@ class Environment:
         if isinstance(value, Tensor):
             return value.addresses
         return self.memory.constant(np.asarray(value)).addresses
+
+    def tensor(self, value: Any) -> Tensor:
+        """A value as a tensor, even if it is constant."""
+        return value if isinstance(value, Tensor) else Tensor(self.addresses(value), np.asarray(value).dtype)
+
+    @contextmanager
+    def scope(self, values: dict[str, Any], opset: int) -> Iterator[None]:
+        """Inside, these are the values that are known by name: the body of a function, a branch."""
+        outer = self.values, self.opset
+        self.values, self.opset = values, opset
+        try:
+            yield
+        finally:
+            self.values, self.opset = outer
 
     def fresh(self, shape: Sequence[int]) -> Addresses:
         return self.memory.new("scratch", tuple(shape)).addresses

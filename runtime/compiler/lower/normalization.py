@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UnsupportedModel
 from ..expression import Load, Result, apply
 from ..memory import Addresses
-from ..program import Normalize, Softmax
+from ..program import Normalize, Reduce, Softmax
 from .environment import Environment, Tensor
 from .views import constant_of
 
@@ -28,13 +29,56 @@ def _normalized(
 
 
 def layer(
-    env: Environment, attributes: dict[str, Any], x: Tensor, scale: Any = None, shift: Any = None, **_: Any
-) -> Any:
-    return [_over_last_axes(env, attributes, x, scale, shift, True), None, None]
+    env: Environment, attributes: dict[str, Any], x: Tensor, scale: Any = None, shift: Any = None, outputs: int = 1
+) -> list[Any]:
+    result = _over_last_axes(env, attributes, x, scale, shift, True)
+    return [result] if outputs == 1 else [result, *_statistics(env, attributes, x)]
 
 
-def root_mean_square(env: Environment, attributes: dict[str, Any], x: Tensor, scale: Any = None, **_: Any) -> Any:
-    return [_over_last_axes(env, attributes, x, scale, None, False), None, None]
+def root_mean_square(
+    env: Environment, attributes: dict[str, Any], x: Tensor, scale: Any = None, outputs: int = 1
+) -> Tensor:
+    if outputs > 1:
+        raise UnsupportedModel("the inverse deviation is wanted as well; expected one output")
+    return _over_last_axes(env, attributes, x, scale, None, False)
+
+
+def skip(centered: bool) -> Any:
+    """The sum of two tensors, and of a bias, is normalised."""
+
+    def lowering(
+        env: Environment,
+        attributes: dict[str, Any],
+        x: Tensor,
+        other: Any,
+        scale: Any,
+        *rest: Any,
+        outputs: int = 1,
+    ) -> list[Any]:
+        shift = rest[0] if centered and rest else None
+        bias = rest[1] if centered and len(rest) > 1 else rest[0] if rest and not centered else None
+        total = env.map(lambda a, b: apply("add", a, b), x, other)
+        if bias is not None:
+            total = env.map(lambda a, b: apply("add", a, b), total, bias)
+        same = {"epsilon": attributes.get("epsilon", 1e-12)}
+        return [_over_last_axes(env, same, total, scale, shift, centered), None, None, total]
+
+    return lowering
+
+
+def _statistics(env: Environment, attributes: dict[str, Any], x: Tensor) -> list[Tensor]:
+    """Mean and inverse deviation over the last axes."""
+    axis = attributes.get("axis", -1) % len(x.shape)
+    rows = env.gather(x.addresses).reshape(int(np.prod(x.shape[:axis])), -1)
+    count = rows.shape[1]
+    shape = (*x.shape[:axis], *[1] * (len(x.shape) - axis))
+    mean, inverse = env.fresh(shape), env.fresh(shape)
+    env.kernels.append(Reduce(mean.reshape(-1), Load(rows), "sum", apply("mul", Result(), 1 / count)))
+    distance = apply("sub", Load(rows), Load(np.broadcast_to(mean.reshape(-1, 1), rows.shape)))
+    spread = apply("add", apply("mul", Result(), 1 / count), attributes.get("epsilon", 1e-5))
+    value = apply("div", 1.0, apply("sqrt", spread))
+    env.kernels.append(Reduce(inverse.reshape(-1), apply("mul", distance, distance), "sum", value))
+    return [Tensor(mean, FLOAT), Tensor(inverse, FLOAT)]
 
 
 def _over_last_axes(
@@ -77,6 +121,8 @@ def batch(
     env: Environment, attributes: dict[str, Any], x: Tensor, scale: Any, shift: Any, mean: Any, variance: Any, **_: Any
 ) -> Tensor:
     """With known statistics this is a gain and an offset per channel."""
+    if attributes.get("training_mode", 0):
+        raise UnsupportedModel("training_mode is 1; expected inference")
     names = ("scale", "B", "mean", "variance")
     values = [constant_of(v, n).astype(np.float64) for v, n in zip((scale, shift, mean, variance), names, strict=True)]
     gain = values[0] / np.sqrt(values[3] + attributes.get("epsilon", 1e-5))
@@ -104,6 +150,7 @@ def softmax(logarithm: bool) -> Any:
     return lowering
 
 
+MICROSOFT = {"SkipLayerNormalization": skip(True), "SkipSimplifiedLayerNormalization": skip(False)}
 LOWERINGS = {
     "LayerNormalization": layer,
     "RMSNormalization": root_mean_square,

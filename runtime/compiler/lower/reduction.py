@@ -73,7 +73,8 @@ def log_sum_exp(env: Environment, attributes: dict[str, Any], x: Tensor, axes: A
 def lp_normalization(env: Environment, attributes: dict[str, Any], x: Tensor, **_: Any) -> Tensor:
     form = FORMS["ReduceL1" if attributes.get("p", 2) == 1 else "ReduceL2"]
     norm = _reduce(env, x, [attributes.get("axis", -1) % len(x.shape)], True, *form)
-    return env.map(lambda a, n: apply("div", a, n), x, norm)
+    # A row of zeros stays one.
+    return env.map(lambda a, n: apply("div", a, apply("add", n, apply("equal", n, 0.0))), x, norm)
 
 
 def mean_variance(env: Environment, attributes: dict[str, Any], x: Tensor, **_: Any) -> Tensor:

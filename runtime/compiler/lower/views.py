@@ -22,10 +22,6 @@ def _axes(attributes: dict[str, Any], given: Any) -> list[int] | None:
     return None if given is None else constant_of(given, "axes").ravel().tolist()
 
 
-def _as_tensor(env: Environment, value: Any) -> Tensor:
-    return value if isinstance(value, Tensor) else Tensor(env.addresses(value), np.asarray(value).dtype)
-
-
 def transpose(env: Environment, attributes: dict[str, Any], x: Any, **_: Any) -> Tensor:
     return x.view(x.addresses.transpose(attributes.get("perm")))
 
@@ -52,8 +48,16 @@ def unsqueeze(env: Environment, attributes: dict[str, Any], x: Tensor, axes: Any
     return x.view(np.expand_dims(x.addresses, tuple(_axes(attributes, axes) or ())))
 
 
-def identity(env: Environment, attributes: dict[str, Any], x: Tensor, *rest: Any, outputs: int = 1) -> list[Any]:
-    return [x, *[None] * (outputs - 1)]
+def identity(env: Environment, attributes: dict[str, Any], x: Tensor, **_: Any) -> Tensor:
+    return x
+
+
+def dropout(
+    env: Environment, attributes: dict[str, Any], x: Tensor, ratio: Any = None, training: Any = None, **_: Any
+) -> list[Any]:
+    if training is not None and constant_of(training, "training_mode").any():
+        raise UnsupportedModel("training_mode is true; expected inference")
+    return [x, np.ones(x.shape, np.bool_)]
 
 
 def slice_(env: Environment, attributes: dict[str, Any], x: Tensor, *given: Any, **_: Any) -> Tensor:
@@ -82,7 +86,7 @@ def slice_(env: Environment, attributes: dict[str, Any], x: Tensor, *given: Any,
 
 
 def concat(env: Environment, attributes: dict[str, Any], *values: Any, **_: Any) -> Tensor:
-    tensors = [_as_tensor(env, value) for value in values]
+    tensors = [env.tensor(value) for value in values]
     dtype = next(value.dtype for value in values if isinstance(value, Tensor))
     return Tensor(env.settled(np.concatenate([tensor.addresses for tensor in tensors], attributes["axis"])), dtype)
 
@@ -107,18 +111,18 @@ def tile(env: Environment, attributes: dict[str, Any], x: Tensor, repeats: Any, 
 
 
 def gather(env: Environment, attributes: dict[str, Any], x: Any, indices: Any, **_: Any) -> Tensor:
-    x = _as_tensor(env, x)
+    x = env.tensor(x)
     return x.view(np.take(x.addresses, constant_of(indices, "indices"), attributes.get("axis", 0)))
 
 
 def gather_elements(env: Environment, attributes: dict[str, Any], x: Any, indices: Any, **_: Any) -> Tensor:
-    x, axis = _as_tensor(env, x), attributes.get("axis", 0)
+    x, axis = env.tensor(x), attributes.get("axis", 0)
     index = constant_of(indices, "indices")
     return x.view(np.take_along_axis(x.addresses, np.where(index < 0, index + x.shape[axis], index), axis))
 
 
 def gather_nd(env: Environment, attributes: dict[str, Any], x: Any, indices: Any, **_: Any) -> Tensor:
-    x, index = _as_tensor(env, x), constant_of(indices, "indices")
+    x, index = env.tensor(x), constant_of(indices, "indices")
     if attributes.get("batch_dims", 0):
         raise UnsupportedModel("batch_dims is not 0")
     return x.view(x.addresses[tuple(np.moveaxis(index, -1, 0))])
@@ -126,7 +130,7 @@ def gather_nd(env: Environment, attributes: dict[str, Any], x: Any, indices: Any
 
 def scatter_nd(env: Environment, attributes: dict[str, Any], x: Any, indices: Any, updates: Any, **_: Any) -> Tensor:
     _plain(attributes)
-    x, updates, index = _as_tensor(env, x), _as_tensor(env, updates), constant_of(indices, "indices")
+    x, updates, index = env.tensor(x), env.tensor(updates), constant_of(indices, "indices")
     result = x.addresses.copy()
     result[tuple(np.moveaxis(index, -1, 0))] = updates.addresses
     return x.view(result)
@@ -136,7 +140,7 @@ def scatter_elements(
     env: Environment, attributes: dict[str, Any], x: Any, indices: Any, updates: Any, **_: Any
 ) -> Tensor:
     _plain(attributes)
-    x, updates, index = _as_tensor(env, x), _as_tensor(env, updates), constant_of(indices, "indices")
+    x, updates, index = env.tensor(x), env.tensor(updates), constant_of(indices, "indices")
     axis = attributes.get("axis", 0)
     result = x.addresses.copy()
     np.put_along_axis(result, np.where(index < 0, index + x.shape[axis], index), updates.addresses, axis)
@@ -189,7 +193,8 @@ def depth_to_space(env: Environment, attributes: dict[str, Any], x: Tensor, **_:
 def space_to_depth(env: Environment, attributes: dict[str, Any], x: Tensor, **_: Any) -> Tensor:
     block = attributes["blocksize"]
     n, c, h, w = x.shape
-    parts = x.addresses.reshape(n, c, h // block, block, w // block, block).transpose(0, 3, 5, 1, 2, 4)
+    parts = x.addresses.reshape(n, c, h // block, block, w // block, block)
+    parts = parts.transpose((0, 3, 5, 1, 2, 4) if attributes.get("mode", b"DCR") == b"DCR" else (0, 1, 3, 5, 2, 4))
     return x.view(parts.reshape(n, c * block**2, h // block, w // block))
 
 
@@ -256,7 +261,7 @@ LOWERINGS = {
     "Squeeze": squeeze,
     "Unsqueeze": unsqueeze,
     "Identity": identity,
-    "Dropout": identity,
+    "Dropout": dropout,
     "Slice": slice_,
     "Concat": concat,
     "Split": split,
