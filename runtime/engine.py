@@ -1,13 +1,18 @@
 """What executes the step of a bundle: the protocol, and the choice between engines."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from .bundle import Bundle, BundleInfo, load_bundle
+from .bundle import Bundle, BundleInfo
+from .compiled_engine import CompiledEngine
+from .compiler.cache import lookup
+from .compiler.compiled import Options
 from .errors import EngineError
 from .ort import OrtEngine
+from .states import load_model
 
 ENGINES = ("auto", "ort", "compiled")
 
@@ -23,8 +28,8 @@ class Engine(Protocol):
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
 
-    def step(self) -> None:
-        """Turn one frame and the state into one frame and the next state."""
+    def step(self, inputs: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """Turn one frame and the state into one frame and the next state; see `stream.Stream.step`."""
 
     def reset(self) -> None:
         """Back to the initial state."""
@@ -54,25 +59,31 @@ class NativeEngine(Engine, Protocol):
     constants: np.ndarray
 
 
-def open_engine(model: str | Path | Bundle, engine: str = "auto") -> Engine:
+def open_engine(model: str | Path | Bundle, engine: str = "auto", states: Mapping[str, str] | None = None) -> Engine:
     """Open a model with an engine.
 
     Parameters
     ----------
     model : str, Path or Bundle
-        Name of a shipped bundle, path of a bundle file, or a loaded bundle.
+        Name of a shipped bundle, path of a bundle or of any other streaming ONNX model, or a loaded bundle.
     engine : {"auto", "ort", "compiled"}
-        "auto" takes the fastest engine that can run the model.
+        "compiled" compiles the model if it is not in the cache, which takes seconds. "auto" takes the compiled form
+        if there is one (see `hearloop compile`), and ONNX Runtime if not.
+    states : mapping of str to str, optional
+        Input -> output that is its next value; see `states.load_model` for what is found without it.
 
     Raises
     ------
     BundleError
-        If the bundle cannot be read.
+        If the model cannot be read.
     EngineError
         If the engine is unknown or cannot run this model.
     """
     if engine not in ENGINES:
         raise EngineError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
+    loaded = load_model(model, states)
     if engine == "compiled":
-        raise EngineError("engine 'compiled' is not part of this version of hearloop; use 'ort' or 'auto'")
-    return OrtEngine(model if isinstance(model, Bundle) else load_bundle(model))
+        return CompiledEngine(loaded)
+    if engine == "auto" and (compiled := lookup(loaded, Options())) is not None:
+        return CompiledEngine(loaded, compiled=compiled)
+    return OrtEngine(loaded)

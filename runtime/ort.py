@@ -5,11 +5,14 @@ burns a core and misses deadlines, so there is one thread and no spinning. All t
 two buffers, and two bindings swap their roles from step to step, so that no state is ever copied.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnxruntime
 
 from .bundle import Bundle
 from .errors import EngineError
+from .stream import Stream, check_state
 
 WARM_UP_STEPS = 8
 
@@ -26,7 +29,7 @@ def _session(bundle: Bundle) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
 
 
-class OrtEngine:
+class OrtEngine(Stream):
     """A stream through a bundle, executed by ONNX Runtime. See `engine.Engine` for the protocol.
 
     Parameters
@@ -52,7 +55,7 @@ class OrtEngine:
         self._bindings = [self._bind(side) for side in range(2)]
         self._side = 0
         for _ in range(WARM_UP_STEPS):
-            self.step()
+            self.run()
         self.reset()
 
     def _bind(self, side: int) -> onnxruntime.IOBinding:
@@ -64,7 +67,7 @@ class OrtEngine:
             binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
         return binding
 
-    def step(self) -> None:
+    def run(self) -> None:
         try:
             self.session.run_with_iobinding(self._bindings[self._side])
         except Exception as error:  # onnxruntime's own exception types are private
@@ -80,6 +83,16 @@ class OrtEngine:
 
     def another(self) -> "OrtEngine":
         return OrtEngine(self.bundle, self.session)
+
+    def save_state(self) -> dict[str, np.ndarray]:
+        """A copy of the state, by the names of the graph's inputs."""
+        return {name: array.copy() for name, array in self.states.items()}
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Continue from a saved state, of this or of another engine."""
+        check_state(state, {name: array.shape for name, array in self.states.items()})
+        for name, array in self.states.items():
+            array[...] = state[name]
 
     @property
     def states(self) -> dict[str, np.ndarray]:

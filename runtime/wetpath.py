@@ -91,6 +91,8 @@ class WetPath:
         frames: FrameModel | None = None,
     ):
         info = engine.info
+        if not isinstance(info, BundleInfo):
+            raise BundleError(f"model {info.name!r} is no bundle: nothing says how audio becomes its input")
         self.frames = frames or _frames(engine, channels)
         self.channels, self.sample_rate, self.info = channels, sample_rate, info
         self.resampled = sample_rate != info.sample_rate

@@ -5,15 +5,24 @@ import json
 from math import prod
 
 from ..runtime.bundle import load_bundle
+from ..runtime.compiler.cache import fetch
+from ..runtime.compiler.compiled import Options
+from ..runtime.states import load_model
+from .compile import add_states_argument, parse_states, print_plan
 from .models import describe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a bundle file, or the name of a shipped model")
     parser.add_argument("--json", action="store_true", help="print the metadata as JSON")
+    parser.add_argument("--plan", action="store_true", help="show what the compiler makes of the model")
+    add_states_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.plan:
+        print_plan(fetch(load_model(options.model, parse_states(options.states)), Options()))
+        return 0
     bundle = load_bundle(options.model)
     info = bundle.info
     if options.json:

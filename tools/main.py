@@ -13,6 +13,8 @@ VERBS = {
     "demo": "ten seconds of the real-time loop over a bundled recording",
     "models": "list the models that ship with hearloop",
     "inspect": "show what a model file says about itself",
+    "compile": "turn a streaming ONNX model into machine code, and keep it",
+    "profile": "compare the engines' speed and results on a streaming ONNX model",
     "devices": "list sound devices",
     "doctor": "check that this machine can run hearloop in real time",
     "train": "train a model on folders of speech and noise",

@@ -1,0 +1,169 @@
+"""Compiled models on disk.
+
+An entry is one file, named by everything that the machine code depends on: the model, its states, the options, the
+processor, and the sources of the compiler. It is written beside its place and moved there, so that no process ever sees
+half of one, and it carries a checksum: what is damaged is compiled again, never run. The folder is closed to other
+users, because what lies in it is executed.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from ..bundle import Bundle
+from .compiled import Compiled, Options, RingSlot, Slot, StateSlot
+from .target import Target, host_target
+
+MAGIC = b"hearloop compiled model 1\n"
+DIGEST_BYTES = 32
+LARGEST_FOLDER_BYTES = 1 << 30
+
+
+def cache_folder() -> Path:
+    """`$HEARLOOP_CACHE`, or a folder in the user's cache."""
+    given = os.environ.get("HEARLOOP_CACHE")
+    if given:
+        return Path(given)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "hearloop"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "hearloop" / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hearloop"
+
+
+@cache
+def _compiler_digest() -> str:
+    """Of the compiler's own sources: a changed compiler never meets code of an older one."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def entry_path(bundle: Bundle, options: Options, target: Target | None = None) -> Path:
+    """Where the compiled form of a model lies, or would."""
+    states = [(state.name, state.next, state.initial) for state in bundle.info.states]
+    key = {
+        "model": hashlib.sha256(bundle.model).hexdigest(),
+        "states": states,
+        "options": asdict(options),
+        "target": asdict(target or host_target()),
+        "compiler": _compiler_digest(),
+        "llvmlite": metadata.version("llvmlite"),
+    }
+    return cache_folder() / (hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32] + ".bin")
+
+
+def lookup(bundle: Bundle, options: Options, target: Target | None = None) -> Compiled | None:
+    """The compiled form of a model, if there is a whole one."""
+    path = entry_path(bundle, options, target)
+    try:
+        content = path.read_bytes()
+        return _unpack(content)
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+
+
+def fetch(
+    bundle: Bundle,
+    options: Options,
+    target: Target | None = None,
+    progress: Callable[[str, float], None] = lambda stage, fraction: None,
+) -> Compiled:
+    """The compiled form of a model, from the cache or compiled now."""
+    found = lookup(bundle, options, target)
+    if found is not None:
+        return found
+    from .compile import compile_model  # needs onnx, which a stream that finds its code does not
+
+    states = {state.name: state.next for state in bundle.info.states}
+    initial = {state.name: state.initial for state in bundle.info.states}
+    compiled = compile_model(bundle.model, states, initial, target, options, progress)
+    with contextlib.suppress(OSError):  # a full or read-only disk: it is compiled again next time
+        _write(entry_path(bundle, options, target), _pack(compiled))
+    return compiled
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_room(path.parent, len(content))
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Let the oldest entries go when there are too many."""
+    entries = sorted(folder.glob("*.bin"), key=lambda path: path.stat().st_mtime)
+    total = size + sum(path.stat().st_size for path in entries)
+    for path in entries:
+        if total <= LARGEST_FOLDER_BYTES:
+            break
+        total -= path.stat().st_size
+        path.unlink(missing_ok=True)
+
+
+def _pack(compiled: Compiled) -> bytes:
+    description = {
+        "memory_size": compiled.memory_size,
+        "inputs": {name: asdict(slot) for name, slot in compiled.inputs.items()},
+        "outputs": {name: asdict(slot) for name, slot in compiled.outputs.items()},
+        "rings": [asdict(ring) for ring in compiled.rings],
+        "states": [[name, slot.next, list(slot.shape), slot.dtype] for name, slot in compiled.states.items()],
+        "plan": compiled.plan,
+    }
+    arrays = {
+        "description": np.frombuffer(json.dumps(description).encode(), np.uint8),
+        "object_code": np.frombuffer(compiled.object_code, np.uint8),
+        "constants": compiled.constants,
+    }
+    for index, slot in enumerate(compiled.states.values()):
+        arrays |= {f"places{index}": slot.places, f"rings{index}": slot.rings}
+    room = io.BytesIO()
+    np.savez(room, **arrays)
+    payload = room.getvalue()
+    return MAGIC + hashlib.sha256(payload).digest() + payload
+
+
+def _unpack(content: bytes) -> Compiled:
+    """Raises ValueError if anything is not as it was written."""
+    payload = content[len(MAGIC) + DIGEST_BYTES :]
+    if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != content[len(MAGIC) :][:DIGEST_BYTES]:
+        raise ValueError("damaged")
+    with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+        description = json.loads(arrays["description"].tobytes())
+        states = {
+            name: StateSlot(following, tuple(shape), arrays[f"places{index}"], arrays[f"rings{index}"], dtype)
+            for index, (name, following, shape, dtype) in enumerate(description["states"])
+        }
+        return Compiled(
+            object_code=arrays["object_code"].tobytes(),
+            constants=arrays["constants"],
+            memory_size=description["memory_size"],
+            inputs={name: _slot(slot) for name, slot in description["inputs"].items()},
+            outputs={name: _slot(slot) for name, slot in description["outputs"].items()},
+            states=states,
+            rings=[RingSlot(**ring) for ring in description["rings"]],
+            plan=description["plan"],
+        )
+
+
+def _slot(stored: dict) -> Slot:  # type: ignore[type-arg]
+    return Slot(stored["offset"], tuple(stored["shape"]), stored["dtype"])

@@ -1,0 +1,110 @@
+"""Models without metadata: what goes in, what comes out, and which outputs are the next values of which inputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from .bundle import Bundle, Port, State, load_bundle
+from .errors import BundleError, EngineError
+
+# How the field names the next value of state x.
+NEXT_NAMES = ("{}_out", "{}.next", "{}_next", "next_{}", "new_{}", "out_{}")
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """The least that an engine must know of a model; a BundleInfo knows it as well, and more."""
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    states: tuple[State, ...]
+
+
+def load_model(model: str | Path | Bundle, states: Mapping[str, str] | None = None) -> Bundle:
+    """Load a bundle, or any other streaming ONNX model.
+
+    Parameters
+    ----------
+    model : str, Path or Bundle
+        Name of a shipped bundle, path of a model, or a loaded bundle.
+    states : mapping of str to str, optional
+        Input -> output that is its next value. Without it a bundle's metadata tell; of other models an output named
+        like an input (`x_out`, `x.next`, `x_next`, `next_x`, `new_x`, `out_x`) is its next value, or else the only
+        input and output that have the same shape. States start with zeros, and free dimensions are 1.
+
+    Raises
+    ------
+    BundleError
+        If the file cannot be read.
+    EngineError
+        If the states do not fit the model, or something in it is not float32.
+    """
+    if isinstance(model, Bundle):
+        return model
+    path = Path(model)
+    if path.suffix != ".onnx" or not path.is_file():
+        return load_bundle(model)
+    content = path.read_bytes()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"], enable_fallback=0)
+    except Exception as error:  # onnxruntime raises several unrelated types, some of them private
+        raise BundleError(f"{path}: not a readable ONNX model ({error})") from error
+    if "hearloop" in session.get_modelmeta().custom_metadata_map and states is None:
+        return load_bundle(path)
+    inputs = {port.name: _shape(port, str(path)) for port in session.get_inputs()}
+    outputs = {port.name: _shape(port, str(path)) for port in session.get_outputs()}
+    pairs = _checked(dict(states), inputs, outputs, str(path)) if states is not None else find_states(inputs, outputs)
+    info = StepInfo(
+        name=path.stem,
+        inputs=tuple(Port(name, "audio", shape) for name, shape in inputs.items() if name not in pairs),
+        outputs=tuple(Port(name, "audio", shape) for name, shape in outputs.items() if name not in pairs.values()),
+        states=tuple(State(name, following, inputs[name]) for name, following in pairs.items()),
+    )
+    return Bundle(info=info, model=content, path=path)  # type: ignore[arg-type]
+
+
+def find_states(inputs: Mapping[str, tuple[int, ...]], outputs: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """Pair inputs with the outputs that are their next values: by name, else by a shape that only two share."""
+    pairs: dict[str, str] = {}
+    for name, shape in inputs.items():
+        for form in NEXT_NAMES:
+            if outputs.get(form.format(name)) == shape:
+                pairs[name] = form.format(name)
+                break
+    if pairs:
+        return pairs
+    for name, shape in list(inputs.items())[1:]:  # the first input is the signal
+        alike = [other for other, found in inputs.items() if found == shape]
+        following = [other for other, found in outputs.items() if found == shape]
+        if len(alike) == 1 and len(following) == 1:
+            pairs[name] = following[0]
+    return pairs
+
+
+def _checked(
+    pairs: dict[str, str], inputs: Mapping[str, Any], outputs: Mapping[str, Any], where: str
+) -> dict[str, str]:
+    for name, following in pairs.items():
+        for kind, given, known in (("input", name, inputs), ("output", following, outputs)):
+            if given not in known:
+                raise EngineError(f"{where}: state {name!r}: no {kind} {given!r}, expected one of {', '.join(known)}")
+        if inputs[name] != outputs[following]:
+            raise EngineError(
+                f"{where}: state {name!r} has shape {list(inputs[name])}, but its next value {following!r} has "
+                f"{list(outputs[following])}"
+            )
+    return pairs
+
+
+def _shape(port: Any, where: str) -> tuple[int, ...]:
+    if port.type != "tensor(float)":
+        raise EngineError(f"{where}: {port.name!r} is a {port.type}, expected tensor(float)")
+    return tuple(size if isinstance(size, int) and size > 0 else 1 for size in port.shape)

@@ -1,0 +1,75 @@
+"""hearloop compile: turn a model into machine code, and keep it in the cache."""
+
+import argparse
+import sys
+from time import perf_counter
+
+from ..runtime.compiler.cache import entry_path, fetch, lookup
+from ..runtime.compiler.compiled import Compiled, Options
+from ..runtime.errors import EngineError
+from ..runtime.states import load_model
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="+", help="a bundle, the name of a shipped model, or any streaming ONNX model")
+    add_states_argument(parser)
+    parser.add_argument("--plan", action="store_true", help="print every kernel, and how each state was placed")
+
+
+def add_states_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--states",
+        metavar="IN=OUT,...",
+        help="inputs and the outputs that are their next values; by default they are found by name",
+    )
+
+
+def parse_states(text: str | None) -> dict[str, str] | None:
+    """`a=b,c=d` as a dictionary; None stays None."""
+    if text is None:
+        return None
+    pairs = [pair.partition("=") for pair in text.split(",") if pair]
+    for name, sign, following in pairs:
+        if not (name and sign and following):
+            raise EngineError(f"--states is {text!r}; expected IN=OUT, separated by commas")
+    return {name: following for name, _, following in pairs}
+
+
+def run(options: argparse.Namespace) -> int:
+    for model in options.model:
+        bundle = load_model(model, parse_states(options.states))
+        known = lookup(bundle, Options()) is not None
+        started = perf_counter()
+        compiled = fetch(bundle, Options(), progress=_show)
+        seconds = perf_counter() - started
+        kernels = compiled.plan["kernels"]
+        path = entry_path(bundle, Options())
+        how = "was compiled already" if known else f"compiled in {seconds:.1f} s"
+        print(
+            f"{bundle.info.name}: {how}; {len(kernels)} kernels, {len({kernel['name'] for kernel in kernels})} "
+            f"different, {len(compiled.object_code) / 1000:.0f} kB of code, "
+            f"{4 * len(compiled.constants) / 1000:.0f} kB of constants, "
+            f"{4 * compiled.memory_size / 1000:.0f} kB per stream\n  {path}"
+        )
+        if options.plan:
+            print_plan(compiled)
+    return 0
+
+
+def print_plan(compiled: Compiled) -> None:
+    """Kernels in order, and where the states are."""
+    print(f"  target {compiled.plan['target']}")
+    for index, kernel in enumerate(compiled.plan["kernels"]):
+        shape = "x".join(str(size) for size in kernel["shape"])
+        print(f"  {index:4} {kernel['name']:<16} {shape:<16} {kernel['macs']:>9,} MAC {kernel['bytes']:>9,} bytes")
+    for state in compiled.plan["states"]:
+        rings = ", ".join(f"{slots} slots" for slots, _ in state["rings"])
+        print(f"  state {state['name']} {state['shape']}: {state['placed']}{f' ({rings})' if rings else ''}")
+    sizes = compiled.plan["bytes"]
+    print(f"  memory: {sizes['kept']:,} bytes kept, {sizes['scratch']:,} scratch, {sizes['stream']:,} in all")
+
+
+def _show(stage: str, fraction: float) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if fraction >= 1 else ""
+        print(f"\r{100 * fraction:3.0f} % {stage:<16}", end=end, file=sys.stderr, flush=True)
