@@ -18,6 +18,7 @@ from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -129,7 +130,7 @@ def _pack(compiled: Compiled) -> bytes:
         "states": [[name, slot.next, list(slot.shape), slot.dtype] for name, slot in compiled.states.items()],
         "plan": compiled.plan,
     }
-    arrays = {
+    arrays: dict[str, Any] = {
         "description": np.frombuffer(json.dumps(description).encode(), np.uint8),
         "object_code": np.frombuffer(compiled.object_code, np.uint8),
         "constants": compiled.constants,
@@ -165,5 +166,5 @@ def _unpack(content: bytes) -> Compiled:
         )
 
 
-def _slot(stored: dict) -> Slot:  # type: ignore[type-arg]
+def _slot(stored: dict[str, Any]) -> Slot:
     return Slot(stored["offset"], tuple(stored["shape"]), stored["dtype"])

@@ -146,11 +146,11 @@ class Code:
         if stride == 2:  # two runs that overlap by one, so that nothing is read beyond the last lane
             low, high = self.load(pointer, 1, lanes), self.load(pointer.plus(lanes - 1), 1, lanes)
             return self.shuffle(low, high, [*range(0, lanes, 2), *range(lanes + 1, 2 * lanes, 2)])
-        value = "poison"
+        gathered = "poison"
         for lane in range(lanes):
             one = self.assign(f"load float, ptr {self.at(pointer.plus(lane * stride))}, align 4")
-            value = self.assign(f"insertelement {vector('float', lanes)} {value}, float {one}, i32 {lane}")
-        return Value(value, lanes)
+            gathered = self.assign(f"insertelement {vector('float', lanes)} {gathered}, float {one}, i32 {lane}")
+        return Value(gathered, lanes)
 
     def store(self, value: Value, pointer: Pointer, stride: int) -> None:
         if value.lanes == 1 or stride == 1:

@@ -5,6 +5,7 @@ after another. Constant operands are laid out in the order in which the tiles re
 bias, activation, other operands, is computed while the tile is still in registers.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,9 @@ from .operands import Operands, along, cuts, distinct, nest_of
 
 MOST_UNROLLED = 12  # terms of a sum that are written out instead of looped over
 WIDEST_ROW = 8  # vectors, where there is only one row
+
+# Adds one outer product: pointers of a and b, sums, distances from the pointers, and the number of the term.
+Term = Callable[[Pointer, Pointer, list[Value], int, int, int], list[Value]]
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def _emit_tiles(kernel: Contract, memory: Memory, target: Target, operands: Oper
     k_columns = [np.zeros(terms, np.int64) if packed_a else along(kernel.a, 2)]
     k_columns.append(np.zeros(terms, np.int64) if packed_b else along(kernel.b, 1))
 
-    def tile(at: list[Pointer], high: int, panel: list[tuple[int, int]]) -> None:
+    def tile(at: list[Pointer], high: int, panel: list[tuple[int, int]]) -> list[Value]:
         """One tile of the result, from its first row and the panel's base."""
         shapes = [lanes for _, lanes in panel]
         b_row = sum(shapes)
@@ -165,16 +169,18 @@ def _emit_tiles(kernel: Contract, memory: Memory, target: Target, operands: Oper
 
                 value = evaluate(code, kernel.value, load, sums[row * len(panel) + column], lanes)
                 code.store(value, at[0].plus(row * m_step[0] + first * n_step[0]), n_step[0])
+        return []
 
     def panels(at: list[Pointer], _: list[Value]) -> list[Value]:
-        def column_of_tiles(at: list[Pointer], panel: list[tuple[int, int]]) -> None:
+        def column_of_tiles(at: list[Pointer], panel: list[tuple[int, int]]) -> list[Value]:
             whole = height // tiling.rows
             far = [stride * tiling.rows for stride in m_step[:-2]]
             far += [tiling.rows * (terms if packed_a else m_step[-2]), 0]
-            code.nest([whole], [far], at, lambda moved, _: tile(moved, tiling.rows, panel) or [])
+            code.nest([whole], [far], at, lambda moved, _: tile(moved, tiling.rows, panel))
             if height % tiling.rows:
                 rest = [pointer.plus(whole * stride) for pointer, stride in zip(at, far, strict=True)]
                 tile(rest, height % tiling.rows, panel)
+            return []
 
         first = tiling.panels[0]
         span = sum(lanes for _, lanes in first)
@@ -182,7 +188,7 @@ def _emit_tiles(kernel: Contract, memory: Memory, target: Target, operands: Oper
         while equal < len(tiling.panels) and tiling.panels[equal] == [(s + equal * span, n) for s, n in first]:
             equal += 1
         far = [stride * span for stride in n_step[:-2]] + [0, terms * span if packed_b else n_step[-2] * span]
-        code.nest([equal], [far], at, lambda moved, _: column_of_tiles(moved, first) or [])
+        code.nest([equal], [far], at, lambda moved, _: column_of_tiles(moved, first))
         done = equal * span
         for panel in tiling.panels[equal:]:
             rest = list(at)
@@ -200,7 +206,15 @@ def _column(addresses: Addresses, axis: int, packed: bool) -> np.ndarray:
     return np.zeros_like(column) if packed else column
 
 
-def _sum(code, k_columns, a, b, packed, term, sums):  # type: ignore[no-untyped-def]
+def _sum(
+    code: Code,
+    k_columns: list[np.ndarray],
+    a: Pointer,
+    b: Pointer,
+    packed: tuple[int, int],
+    term: Term,
+    sums: list[Value],
+) -> list[Value]:
     """The loops over the terms; short ones are written out, and a short innermost one as well."""
     terms = len(k_columns[0])
     if terms <= MOST_UNROLLED:

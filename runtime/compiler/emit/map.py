@@ -34,17 +34,18 @@ def emit_map(kernel: Map, memory: Memory, target: Target, operands: Operands, co
     count, step = sizes.pop(axis), strides.pop(axis)
 
     def elements(moved: list[Pointer], _: list[Value]) -> list[Value]:
-        def vector(at: list[Pointer], lanes: int) -> None:
+        def vector(at: list[Pointer], lanes: int) -> list[Value]:
             def load(node: Load) -> Value:
                 number = index[node.addresses.tobytes()]
                 return code.load(at[number], step[number], lanes)
 
             code.store(evaluate(code, kernel.value, load, None, lanes), at[0], step[0])
+            return []
 
         whole = count // target.width
         if whole:
             far = [stride * target.width for stride in step]
-            code.nest([whole], [far], moved, lambda at, _: vector(at, target.width) or [])
+            code.nest([whole], [far], moved, lambda at, _: vector(at, target.width))
         for start, lanes in cuts(count, target.width, overlap=not in_place)[whole:]:
             vector([pointer.plus(start * stride) for pointer, stride in zip(moved, step, strict=True)], lanes)
         return []

@@ -1,6 +1,7 @@
 """Kernels along time: cumulative sums and recurrent layers. Each step waits for the one before."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def _emit_small(kernel: Scan, memory: Memory, operands: Operands, code: Code) ->
             bias = code.load(own, 1, size) if own is not None else code.number(0, size)
             state = values[number]
             cell = values[len(chains) + number] if lstm else state
-            h, c = _cell(code, kernel, inputs, state, cell, bias, lambda g, s, t, n=number: product(n, g, s, t))
+            h, c = _cell(code, kernel, inputs, state, cell, bias, partial(product, number))
             code.store(h, code.moved(at[number][1], index, _row_step(chain.out)), 1)
             hidden.append(h)
             cells.append(c)
@@ -224,7 +225,7 @@ def _emit_large(kernel: Scan, chain: Chain, memory: Memory, target: Target, oper
             gate = [code.load(summed.plus(g * size + start), 1, lanes) for g in range(gates)]
             state = code.load(hidden.plus(start), 1, lanes)
             if kernel.cell == "lstm":
-                h, c = _lstm(code, *gate, code.load(cell.plus(start), 1, lanes))
+                h, c = _lstm(code, gate[0], gate[1], gate[2], gate[3], code.load(cell.plus(start), 1, lanes))
                 code.store(c, cell.plus(start), 1)
             elif kernel.cell == "rnn":
                 h = _rnn(code, kernel, gate[0])

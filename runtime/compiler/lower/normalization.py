@@ -97,9 +97,12 @@ def _over_last_axes(
 
 def instance(env: Environment, attributes: dict[str, Any], x: Tensor, scale: Any, shift: Any, **_: Any) -> Tensor:
     rows = env.gather(x.addresses).reshape(x.shape[0] * x.shape[1], -1)
-    wide = [np.broadcast_to(env.addresses(v)[None, :, None], (*x.shape[:2], rows.shape[1])) for v in (scale, shift)]
-    wide = [value.reshape(rows.shape) for value in wide]
-    out = _normalized(env, rows, attributes.get("epsilon", 1e-5), *wide)
+
+    def spread(value: Any) -> Addresses:
+        wide = np.broadcast_to(env.addresses(value)[None, :, None], (*x.shape[:2], rows.shape[1]))
+        return wide.reshape(rows.shape)
+
+    out = _normalized(env, rows, attributes.get("epsilon", 1e-5), spread(scale), spread(shift))
     return Tensor(out.reshape(x.shape), FLOAT)
 
 

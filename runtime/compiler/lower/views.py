@@ -173,10 +173,10 @@ def pad(
         widths = [(0, 0)] * addresses.ndim
         widths[axis] = (max(before, 0), max(after, 0))
         if mode == "constant":
-            border = int(env.memory.constant(np.float32(fill)).addresses.flat[0])
+            border = int(env.memory.constant(np.asarray(fill)).addresses.flat[0])
             addresses = np.pad(addresses, widths, constant_values=border)
         else:
-            addresses = np.pad(addresses, widths, mode=mode)  # type: ignore[call-overload]
+            addresses = np.pad(addresses, widths, mode=mode)
     return x.view(env.settled(addresses))
 
 
@@ -234,6 +234,8 @@ def _scales(env: Environment, attributes: dict[str, Any], x: Tensor, given: Any)
     if scales is not None and len(scales):
         ratios = [float(scale) for scale in scales]
         return ratios, [int(np.floor(size * scale)) for size, scale in zip(x.shape, ratios, strict=True)]
+    if len(found) < 3 or found[2] is None:
+        raise UnsupportedModel("neither scales nor sizes are given")
     sizes = [int(size) for size in found[2]]
     return [size / old for size, old in zip(sizes, x.shape, strict=True)], sizes
 
@@ -249,8 +251,8 @@ def size(env: Environment, attributes: dict[str, Any], x: Any, **_: Any) -> np.n
 
 def trilu(env: Environment, attributes: dict[str, Any], x: Tensor, k: Any = None, **_: Any) -> Tensor:
     diagonal = 0 if k is None else int(constant_of(k, "k"))
-    zero = env.memory.constant(np.float32(0)).addresses
-    keep = np.tri(*x.shape[-2:], k=diagonal - (1 if attributes.get("upper", 1) else 0), dtype=bool)
+    zero = env.memory.constant(np.zeros(())).addresses
+    keep = np.tri(x.shape[-2], x.shape[-1], k=diagonal - (1 if attributes.get("upper", 1) else 0), dtype=bool)
     return x.view(np.where(~keep if attributes.get("upper", 1) else keep, x.addresses, zero))
 
 
