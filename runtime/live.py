@@ -21,23 +21,18 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-import numpy as np
-
 from .bundle import Bundle
 from .controls import Controls
 from .devices import Device
 from .engine import Engine, NativeEngine, open_engine
 from .errors import DeviceError, EngineError
+from .forms import Form, NativeForm, WorkerForm
 from .ledger import Ledger
-from .native_callback import callback as native_callback
-from .native_session import NativeSession, NativeTelemetry
-from .realtime import AUDIO_PRIORITY, Quiet, environment, raise_priority
+from .realtime import Quiet, environment
 from .recording import Recording
-from .rings import Ring
-from .session import Session, Setting, Telemetry, WetPathMaker, WorkerSession
-from .traffic import Traffic
+from .session import Session, Setting, Telemetry, WetPathMaker
+from .telemetry import Times
 from .wetpath import WetPath
-from .worker import WorkerTelemetry
 
 PATHS = ("auto", "native", "worker")
 
@@ -84,8 +79,6 @@ class LiveLoop:
     controls : Controls
     telemetry : Telemetry
         `tally` of the blocks, with levels; times of the `callback`, and the `slack` that it left.
-    model : WorkerTelemetry or NativeTelemetry
-        What is counted where the model runs.
     fault : str
         How the device has vanished.
 
@@ -120,23 +113,20 @@ class LiveLoop:
             wet_path, native = self._wet_path_maker(opened), isinstance(opened, NativeEngine)
         if path == "native" and not native:
             raise EngineError(f"engine {self.engine_name!r} has no native form; use path 'worker' or 'auto'")
-        self.path = "native" if native and path != "worker" else "worker"
         self._setting = Setting(
             self.channels, self.sample_rate, model_rate, frame, wet_path, self.controls, ceiling_dbfs
         )
+        in_callback = native and path != "worker"
+        self._form: Form = (NativeForm if in_callback else WorkerForm)(self._setting, device)
+        self.path = self._form.name
         self._record = record
         self._recording: Recording | None = None
         self._quiet = Quiet()
         self.latency = Ledger(self.sample_rate, {})
         self.telemetry = Telemetry()
-        self.model: NativeTelemetry | WorkerTelemetry = (
-            NativeTelemetry() if self.path == "native" else WorkerTelemetry()
-        )
         self.fault = ""
         self._session: Session | None = None
         self._past_events: Counter[str] = Counter()
-        self._traffic = Traffic(device.input_channels, device.output_channels)
-        self._native_scheduling = "not started"
         self._started_ns = self._ended_ns = 0
         self._last_sample: int | None = None
 
@@ -152,7 +142,7 @@ class LiveLoop:
             If the device does not start, or does not call back.
         """
         smallest, largest = self.device.block_sizes or (self._setting.frame, self._setting.frame)
-        self._make_session(smallest, largest, rehearsal=True).rehearse(self.device.output_channels)
+        self._form.rehearse(smallest, largest)
         if self._record:
             self._recording = Recording(self._record, self.channels, self.sample_rate)
         self._quiet.__enter__()
@@ -160,13 +150,10 @@ class LiveLoop:
         try:
             if self.device.block_sizes:
                 self._assemble(*self.device.block_sizes)
-            if self.path == "native":
-                self.device.start_native(native_callback.address, self._traffic.numbers.ctypes.data)
-            else:
-                self.device.start(self._on_audio)
+            self._form.start_device()
             if self._session is None:
                 self._listen()
-                self._assemble(self._traffic.smallest, self._traffic.largest)
+                self._assemble(self._form.traffic.smallest, self._form.traffic.largest)
         except BaseException:
             self.stop()
             raise
@@ -204,14 +191,13 @@ class LiveLoop:
 
     def check(self) -> None:
         """Raise DeviceError if the device has vanished; follow it if its block size has changed."""
-        fault, traffic = self.device.fault, self._traffic
+        fault, traffic = self.device.fault, self._form.traffic
         silent_s = (perf_counter_ns() - max(traffic.heard_ns, self._started_ns)) / 1e9
         if fault is None and silent_s > max(SILENCE_S, 20 * traffic.largest / self.sample_rate):
             fault = "it does not call back any more"
         if self.device.finished and self._last_sample is None:
             self._last_sample = traffic.samples
-        if self._native_scheduling == "not started" and traffic.thread:
-            self._native_scheduling = raise_priority(AUDIO_PRIORITY, traffic.thread)
+        self._form.attend()
         if fault is not None:
             self.fault = f"device {self.device.name!r} has vanished after {self.seconds - silent_s:.1f} s: {fault}"
             raise DeviceError(self.fault)
@@ -224,7 +210,7 @@ class LiveLoop:
     @property
     def finished(self) -> bool:
         """Whether the device has no more input, and all of it has been heard."""
-        return self._last_sample is not None and self._traffic.samples >= self._last_sample + self.latency.total
+        return self._last_sample is not None and self._form.traffic.samples >= self._last_sample + self.latency.total
 
     @property
     def seconds(self) -> float:
@@ -237,9 +223,14 @@ class LiveLoop:
         return self._session is None or self._session.idle
 
     @property
+    def compute(self) -> Times:
+        """What the model takes, with its signal processing, for a frame or for a chunk of the worker."""
+        return self._form.model.compute
+
+    @property
     def xruns(self) -> int:
         """Gaps that the device has reported."""
-        return self.device.xruns + self._traffic.xruns
+        return self.device.xruns + self._form.traffic.xruns
 
     def stats(self) -> dict[str, Any]:
         """Everything that was counted, as plain numbers and texts; at any time, also after a fault.
@@ -249,14 +240,8 @@ class LiveLoop:
         reported; `ledger` in samples of the device's rate, `latency_samples` its total in samples of the model's rate;
         times in us.
         """
-        setting, traffic = self._setting, self._traffic
-        tally, model, session = self.telemetry.tally, self.model, self._session
-        if isinstance(model, NativeTelemetry):
-            frames, scheduling = model.frames, {"audio": self._native_scheduling}
-        else:
-            frames = model.samples * setting.model_rate // (self.sample_rate * setting.frame)
-            audio = session.callback.scheduling if isinstance(session, WorkerSession) else "not started"
-            scheduling = {"audio": audio, "worker": model.scheduling}
+        setting, form, session = self._setting, self._form, self._session
+        tally, model, traffic = self.telemetry.tally, form.model, form.traffic
         events = self._past_events + (session.events if session and not session.retired else Counter())
         return {
             "model": self.model_name,
@@ -266,7 +251,7 @@ class LiveLoop:
             "sample_rate": self.sample_rate,
             "channels": self.channels,
             "seconds": round(self.seconds, 3),
-            "frames": frames,
+            "frames": form.frames,
             "blocks": tally.blocks,
             "block_sizes": [traffic.smallest, traffic.largest],
             "misses": tally.misses,
@@ -290,25 +275,17 @@ class LiveLoop:
             "slack_us": self.telemetry.slack.to_json(),
             "environment": {
                 **environment(),
-                "scheduling": scheduling,
+                "scheduling": form.scheduling,
                 "semaphore": session.semaphore if session else None,
                 "memory": self._quiet.memory,
                 "garbage_collections": self._quiet.collections,
             },
         }
 
-    def _on_audio(self, indata: np.ndarray, outdata: np.ndarray, frames: int) -> None:
-        self._traffic.note(frames, perf_counter_ns())
-        session = self._session
-        if isinstance(session, WorkerSession) and not session.retired:
-            session.callback(indata, outdata, frames)
-        else:
-            outdata.fill(0)
-
     def _listen(self) -> None:
         """Wait until the host's block size is known; until then the output is silent."""
         deadline_ns = perf_counter_ns() + 1e9 * PATIENCE_S
-        traffic = self._traffic
+        traffic = self._form.traffic
         while traffic.blocks < BLOCKS_TO_LISTEN:
             if perf_counter_ns() > deadline_ns or self.device.fault:
                 raise DeviceError(
@@ -320,7 +297,7 @@ class LiveLoop:
     def _assemble(self, smallest: int, largest: int) -> None:
         """Build what belongs to one block size, and let it be heard."""
         tap = self._recording.ring if self._recording else None
-        session, device = self._make_session(smallest, largest, tap), self.device
+        session, device = self._form.prepare(smallest, largest, self.telemetry, tap), self.device
         self.latency = Ledger(
             self.sample_rate,
             {
@@ -332,18 +309,6 @@ class LiveLoop:
         gc.freeze()
         session.start()
         self._session = session
-
-    def _make_session(
-        self, smallest: int, largest: int, tap: Ring | None = None, rehearsal: bool = False
-    ) -> NativeSession | WorkerSession:
-        """What fits these block sizes; for a rehearsal, with nothing but the model in common with the real one."""
-        telemetry, setting = Telemetry() if rehearsal else self.telemetry, self._setting
-        if isinstance(self.model, NativeTelemetry):
-            model = NativeTelemetry() if rehearsal else self.model
-            device = self.device
-            traffic = Traffic(device.input_channels, device.output_channels) if rehearsal else self._traffic
-            return NativeSession(setting, smallest, largest, telemetry, model, traffic, tap)
-        return WorkerSession(setting, smallest, largest, telemetry, WorkerTelemetry() if rehearsal else self.model, tap)
 
     def _dismantle(self) -> None:
         """Fade out and end the session; its numbers are kept."""

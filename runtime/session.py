@@ -126,7 +126,7 @@ class WorkerSession:
     Attributes
     ----------
     callback : Callback
-        For the device, from `start` to `retire`.
+        For the device, while the session is `running`.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class WorkerSession:
         self.hand_over = plan_hand_over(setting.frame, setting.model_rate, setting.sample_rate, smallest, largest)
         self.chunk = self.hand_over.chunk
         self.exchange = Exchange(setting.channels, self.hand_over)
-        self.retired = False
+        self.retired = self.running = False
         self._channels = setting.channels
         self._path = setting.make_wet_path(self.hand_over.chunk)
         self._path.reset()  # the engine may have run before
@@ -187,6 +187,7 @@ class WorkerSession:
     def start(self) -> None:
         self.worker.start()
         self._stage.start()
+        self.running = True
 
     def rehearse(self, output_channels: int) -> None:
         frames = self.hand_over.largest
@@ -201,7 +202,7 @@ class WorkerSession:
         fade_out(self._stage, gone)
 
     def retire(self) -> None:
-        self.retired = True
+        self.retired, self.running = True, False
         self.worker.stop()
 
 

@@ -157,7 +157,7 @@ def _signals(controls: Controls, ended: threading.Event) -> Iterator[None]:
 
 def _status(loop: LiveLoop) -> str:
     level_in, level_out = loop.telemetry.tally.take_levels_dbfs()
-    compute, misses = loop.model.compute, loop.telemetry.tally.misses
+    compute, misses = loop.compute, loop.telemetry.tally.misses
     limit = loop.controls.attenuation_limit_db
     state = "bypass" if loop.controls.bypass else "limit none" if limit >= NO_LIMIT_DB else f"limit {limit:g} dB"
     return (
