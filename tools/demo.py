@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         print(f"; no picture, because {error.name} is not installed: `pip install hearloop[plot]` adds it")
     else:
-        draw(folder / "demo.png", noisy[:, 0], enhanced[:, 0], rate, loop.telemetry.worker.compute)
+        draw(folder / "demo.png", noisy[:, 0], enhanced[:, 0], rate, loop.compute)
         print(", demo.png")
     return 0
 
@@ -55,9 +55,10 @@ def table(loop: LiveLoop, info: BundleInfo) -> str:
     stats = loop.stats()
     times = stats["compute_us"]
     p50, p99, most = (f"{times[key] / 1000:.2f} ms" if times["n"] else "none" for key in ("p50", "p99", "max"))
+    place = {"native": "inside the audio callback", "worker": "worker beside the audio thread"}[loop.path]
     rows = [
         ("model", f"{info.name}, {info.parameters:,} parameters, {info.macs_per_second / 1e6:.1f} M MAC/s"),
-        ("engine", f"{loop.engine_name}, one thread, worker beside the audio thread"),
+        ("engine", f"{loop.engine_name}, one thread, {place}"),
         ("algorithmic latency", f"{info.latency_samples} samples = {info.latency_ms:g} ms"),
         ("ledger", ""),
         *((f"  {name}", _delay(samples, loop.sample_rate)) for name, samples in loop.latency.items()),

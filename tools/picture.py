@@ -71,7 +71,7 @@ def spectrogram_db(signal: np.ndarray) -> np.ndarray:
 def _histogram(axes: plt.Axes, times: Times) -> None:
     most_ms = times.to_json()["max"] / 1000 if len(times) else 0.0
     longest_ms = max(most_ms, BUDGET_MS) + 0.5
-    bars = np.add.reduceat(times.bins, np.arange(0, len(times.bins), round(BAR_MS * 1e6 / BIN_NS)))
+    bars = np.add.reduceat(times.record.bins, np.arange(0, len(times.record.bins), round(BAR_MS * 1e6 / BIN_NS)))
     bars = bars[: int(np.ceil(longest_ms / BAR_MS))]
     late = np.arange(len(bars)) * BAR_MS >= BUDGET_MS
     for chosen, colour in ((~late, "#3b6fb6"), (late, "#c8352b")):
