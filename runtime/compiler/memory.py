@@ -102,7 +102,7 @@ class Memory:
 
     def owners(self, addresses: Addresses) -> list[Buffer]:
         """All buffers that these addresses lie in."""
-        return [self.buffers[number] for number in np.unique(np.asarray(addresses) >> _OFFSET_BITS).tolist()]
+        return [self.buffers[number] for number in numbers_in(addresses)]
 
 
 def offsets(addresses: Addresses) -> np.ndarray:
@@ -112,3 +112,9 @@ def offsets(addresses: Addresses) -> np.ndarray:
 
 def buffer_numbers(addresses: Addresses) -> np.ndarray:
     return addresses >> _OFFSET_BITS
+
+
+def numbers_in(addresses: Addresses) -> list[int]:
+    """The numbers of all buffers that these addresses lie in, ascending. Counting is quicker than sorting."""
+    numbers = buffer_numbers(np.asarray(addresses)).ravel()
+    return np.flatnonzero(np.bincount(numbers)).tolist() if numbers.size else []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .memory import Buffer
+from .memory import Buffer, numbers_in
 from .passes.uses import buffer_number
 from .program import Program, reads, writes
 
@@ -48,7 +48,7 @@ def make_plan(program: Program) -> Plan:
     rings = [buffer for buffer in buffers if buffer.ring is not None and buffer.number in lives]
     positions = {ring.number: index for index, ring in enumerate(rings)}
     top = _aligned(2 * len(rings))
-    homes = {number for state in program.states for number in np.unique(state.current >> 40).tolist()}
+    homes = {number for state in program.states for number in numbers_in(state.current)}
     kept = [buffer for buffer in buffers if buffer.kept and (buffer.number in lives or buffer.number in homes)]
     for buffer in kept:
         buffer.place, top = top, top + _aligned(buffer.size)

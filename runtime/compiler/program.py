@@ -189,7 +189,10 @@ def readdress(kernel: Kernel, change: Callable[[Addresses], Addresses]) -> None:
     """Pass every operand of a kernel, read or written, through `change`."""
 
     def leaf(node: Expression) -> Expression:
-        return Load(change(node.addresses)) if isinstance(node, Load) else node
+        if not isinstance(node, Load):
+            return node
+        changed = change(node.addresses)
+        return node if changed is node.addresses else Load(changed)
 
     for name in ("source", "factor", "value"):
         expression = getattr(kernel, name, None)

@@ -7,7 +7,7 @@ of them; what is left is safe in any order, because old values that are still to
 import numpy as np
 
 from ..expression import Load
-from ..memory import buffer_numbers
+from ..memory import buffer_numbers, numbers_in
 from ..program import Map, Program
 
 
@@ -18,7 +18,7 @@ def store_states(program: Program) -> None:
     for state in program.states:
         changed = state.following != state.current
         source, target = state.following[changed], state.current[changed]
-        for number in np.unique(buffer_numbers(source)).tolist():
+        for number in numbers_in(source):
             here = buffer_numbers(source) == number
             piece, place = source[here], target[here]
             if memory.buffers[number].kind == "state":
@@ -32,4 +32,4 @@ def store_states(program: Program) -> None:
 
 def _by_buffer(place: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     numbers = buffer_numbers(place)
-    return [(place[numbers == number], numbers == number) for number in np.unique(numbers).tolist()]
+    return [(place[numbers == number], numbers == number) for number in numbers_in(place)]

@@ -7,6 +7,7 @@ by a convolution). In both cases only its addresses have to be put in the other 
 import numpy as np
 
 from ..expression import Apply, Expression, Load, loads, rewrite, walk
+from ..memory import numbers_in
 from ..program import Contract, Cumulate, Kernel, Map, Normalize, Program, Reduce, Softmax, is_copy, reads, writes
 from .uses import Uses, buffer_number, positions_in
 
@@ -28,8 +29,8 @@ def fuse(program: Program) -> None:
 
 def drop_unread(program: Program) -> None:
     """Remove kernels whose results nothing needs."""
-    needed = {number for state in program.states for number in np.unique(state.following >> 40).tolist()}
-    needed |= {number for out in program.outputs.values() for number in np.unique(out >> 40).tolist()}
+    needed = {number for state in program.states for number in numbers_in(state.following)}
+    needed |= {number for out in program.outputs.values() for number in numbers_in(out)}
     kept: list[Kernel] = []
     for kernel in reversed(program.kernels):
         if any(buffer_number(out) in needed for out in writes(kernel)):

@@ -170,8 +170,9 @@ def _turn(
 
     fresh = np.setdiff1d(np.nonzero(source >= 0)[0], old)
     program.kernels[:] = [kernel for kernel in program.kernels if not any(kernel is copy for copy in from_state)]
+    touched = (window.number, state_number)
     for kernel in program.kernels:
-        readdress(kernel, change)
+        readdress(kernel, lambda operand: change(operand) if buffer_number(operand) in touched else operand)
     new = in_ring[fresh]
     program.kernels.append(Map(new + slots * stride, Load(new)))  # its second copy, where the window will wrap
     for state in program.states:

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from ..memory import Addresses, Buffer, buffer_numbers, offsets
+from ..memory import Addresses, Buffer, numbers_in, offsets
 from ..program import Kernel, Program, reads, writes
 
 
@@ -25,7 +25,7 @@ class Uses:
         self.writers: dict[int, list[Kernel]] = defaultdict(list)
         self.held: set[int] = set()
         for state in program.states:
-            self.held.update(np.unique(buffer_numbers(state.following)).tolist())
+            self.held.update(numbers_in(state.following))
         for kernel in program.kernels:
             self.add(kernel)
 
