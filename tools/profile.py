@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     reports = [profile(model, options) for model in options.model]
     print(f"back to back, one thread, {options.steps} steps, times in us; {_processor()[:30]}")
-    print(f"{'model':<20} {'engine':<13} {'min':>8} {'median':>8} {'p99':>8} {'ratio':>12} {'GMAC/s':>7}")
+    print(f"{'model':<20} {'engine':<13} {'min':>8} {'median':>8} {'p99':>8} {'ratio':>11} {'GMAC/s':>6}")
     for report in reports:
         print(_table(report))
     if options.json:
@@ -118,10 +118,10 @@ def _table(report: dict[str, Any]) -> str:
         if name == "compiled":
             if "ort" in times:
                 ratios = (times["ort"][key] / found[key] for key in ("min", "median"))
-                line += f" {' / '.join(f'{ratio:.1f}' for ratio in ratios):>12}"
+                line += f" {' / '.join(f'{ratio:.1f}' for ratio in ratios):>11}"
             else:
-                line += f" {'':>12}"
-            line += f" {report['macs'] / found['min'] / 1000:7.1f}"
+                line += f" {'':>11}"
+            line += f" {report['macs'] / found['min'] / 1000:6.1f}"
         lines.append(line)
     if "error" in report:
         relative = report["error"] / max(report["largest_output"], 1e-30)
