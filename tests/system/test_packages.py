@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "export": {"models", "runtime"},
     "tools": {"export", "models", "runtime"},
 }
-TRAINING_ONLY = {"torch", "onnx", "onnxscript", "pesq", "pystoi", "joblib", "matplotlib"}
+TRAINING_ONLY = {"torch", "onnxscript", "pesq", "pystoi", "joblib", "matplotlib"}
 
 
 def settings() -> dict:
@@ -96,3 +96,13 @@ def test_the_runtime_names_no_package_of_the_extras():
         if (found := {module.split(".")[0] for module in imported_modules(path)} & TRAINING_ONLY)
     }
     assert wrong == {}
+
+
+def test_only_the_compiler_parses_onnx():
+    """A stream that finds its machine code in the cache must start without the parser."""
+    compiler = ROOT / "runtime" / "compiler"
+    parsing = {
+        path for path in sources("runtime") if any(name.split(".")[0] == "onnx" for name in imported_modules(path))
+    }
+    assert {path for path in parsing if compiler not in path.parents} == set()
+    assert compiler / "read.py" in parsing
