@@ -104,7 +104,7 @@ def test_a_real_model_is_as_late_as_the_ledger_says(rate, block, make_bundle, rn
     audio = np.cumsum(noise(rate // 2, rng), axis=1) * 0.05
     clock = Lockstep()
     device = SoftwareDevice(audio, rate, block, clock=clock)
-    loop = clock.loop = LiveLoop(make_bundle(), device)
+    loop = clock.loop = LiveLoop(make_bundle(), device, "ort")
     with loop:
         loop.wait()
     delay, ramp = int(loop.latency.total), int(RAMP_S * rate)
@@ -239,7 +239,7 @@ def test_a_model_that_fails_again_and_again_is_given_up_and_the_dry_signal_stays
 def test_a_model_that_returns_nan_is_never_heard(make_bundle, rng):
     audio, clock = noise(128 * 200, rng), Lockstep()
     device = SoftwareDevice(audio, 16000, 128, clock=clock)
-    clock.loop = LiveLoop(make_bundle(fails_from=20, fails_to=25), device)
+    clock.loop = LiveLoop(make_bundle(fails_from=20, fails_to=25), device, "ort")
     with clock.loop:
         clock.loop.wait()
     stats = clock.loop.stats()
@@ -288,7 +288,7 @@ def test_nothing_compiles_is_collected_or_piles_up_while_a_stream_runs(make_bund
 
     clock = Lockstep(note)
     device = SoftwareDevice(noise(128 * 1400, rng), 16000, 128, clock=clock)
-    clock.loop = LiveLoop(make_bundle(), device)
+    clock.loop = LiveLoop(make_bundle(), device, "ort")
     with event.install_recorder("numba:compile") as compiled, clock.loop:
         clock.loop.wait()
     stats = clock.loop.stats()
@@ -392,7 +392,7 @@ def test_a_recording_is_what_was_heard(rng, tmp_path):
 
 def test_the_statistics_of_a_run_in_real_time_agree_with_each_other(make_bundle, rng):
     device = SoftwareDevice(noise(16000, rng), 16000, 128, seconds=3)
-    with LiveLoop(make_bundle(), device) as loop:
+    with LiveLoop(make_bundle(), device, "ort") as loop:
         loop.wait()
     stats = loop.stats()
     assert stats["seconds"] >= 3

@@ -13,6 +13,7 @@ from hearloop.runtime import live, processor
 from hearloop.runtime.callback import BLOCKS_TO_RETURN, BYPASSED, MISSES_TO_BYPASS
 from hearloop.runtime.controls import Controls
 from hearloop.runtime.devices import C_CALLBACK
+from hearloop.runtime.engine import open_engine
 from hearloop.runtime.errors import EngineError
 from hearloop.runtime.live import LiveLoop
 from hearloop.runtime.native_callback import callback
@@ -126,6 +127,18 @@ def test_so_it_does_for_any_blocks_and_controls(sizes, rate, changes, seed, make
         if start > RAMP_S * rate:
             np.testing.assert_array_equal(heard, expected)
         start += size
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_compiled_model_sounds_as_in_the_processor(channels):
+    samples = noise(480 * 100, channels)
+    made = Processor("enhance-small", channels, 48000, "compiled", 480)
+    expected = made.process(samples)
+    stream = Stream(open_engine("enhance-small", "compiled"), channels, 48000, 480, 480)
+    heard = stream.play_all(samples, [480] * 100)
+    assert np.std(heard[:, 3000:]) > 1e-4
+    np.testing.assert_array_equal(heard[:, 3000:], expected[:, 3000:])
+    assert stream.model.failures == 0
 
 
 def test_one_channel_is_played_on_all_outputs(make_bundle):

@@ -15,7 +15,7 @@ ATTEMPTS = 3
 
 
 def start_live(server, *arguments) -> subprocess.Popen:
-    command = [sys.executable, "-m", "hearloop.tools.main", "live", *map(str, arguments)]
+    command = [sys.executable, "-m", "hearloop.tools.main", "live", "--engine", "ort", *map(str, arguments)]
     return subprocess.Popen(
         command,
         env=server.environment,

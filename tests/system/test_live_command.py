@@ -38,7 +38,8 @@ def refuse(*arguments) -> str:
 def test_a_file_is_played_once_and_the_statistics_are_complete(noise_file, make_bundle, tmp_path):
     statistics, recording = tmp_path / "stats.json", tmp_path / "heard.wav"
     live = start(
-        "--software", noise_file, "--model", make_bundle(), "--stats", statistics, "--record", recording, "--mix", "0.5"
+        "--software", noise_file, "--model", make_bundle(), "--engine", "ort", "--stats", statistics,
+        "--record", recording, "--mix", "0.5",
     )  # fmt: skip
     output, errors = live.communicate(timeout=60)
     assert live.returncode == 0, errors
