@@ -26,6 +26,8 @@ def read_model(model: bytes, sizes: Mapping[str, int] | None = None) -> onnx.Mod
     """
     try:
         proto = onnx.load_model_from_string(model)
+        for port in proto.graph.output:
+            port.type.tensor_type.shape.SetInParent()  # often left out, and not needed: shapes follow from the nodes
         onnx.checker.check_model(proto)
     except (DecodeError, onnx.checker.ValidationError) as error:
         raise UnsupportedModel(f"not a valid ONNX model: {str(error).splitlines()[0]}") from error

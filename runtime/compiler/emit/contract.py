@@ -45,7 +45,7 @@ def emit_contract(kernel: Contract, memory: Memory, target: Target, operands: Op
     best = kernel if straight <= turned else swapped
     step = _stride(best.b, 2)
     scattered = not _constant(memory, best.b) and step not in (0, 1, 2) and best.b.shape[1] >= target.width
-    if scattered and _stride(best.a, 2) == 1 and _stride(best.b, 1) == 1:
+    if scattered and _runs(best.a, 2) and _runs(best.b, 1):
         _emit_dot(best, target, operands, code)
     else:
         _emit_tiles(best, memory, target, operands, code)
@@ -64,6 +64,11 @@ def _cost(memory: Memory, kernel: Contract, width: int) -> float:
 
 def _constant(memory: Memory, addresses: Addresses) -> bool:
     return memory.owner(addresses.flat[:1]).kind == "constant"
+
+
+def _runs(addresses: Addresses, axis: int) -> bool:
+    """Whether an operand runs through memory without gaps along an axis."""
+    return bool((np.diff(along(addresses, axis)) == 1).all())
 
 
 def _stride(addresses: Addresses, axis: int) -> int:

@@ -1,21 +1,18 @@
-"""Convolutions and pooling over any number of axes: windows of a padded tensor are views, and a product sums them."""
+"""Convolutions over any number of axes: windows of a padded tensor are views, and a product sums them."""
 
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from ...errors import UnsupportedModel
-from ..expression import Load, apply
 from ..memory import Addresses
-from ..program import Reduce
 from .environment import Environment, Tensor
 from .views import constant_of
 
 FLOAT = np.dtype(np.float32)
 
 
-def _geometry(attributes: dict[str, Any], kernel: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[Any, Any, Any]:
+def geometry(attributes: dict[str, Any], kernel: tuple[int, ...], sizes: tuple[int, ...]) -> tuple[Any, Any, Any]:
     """Strides, dilations, and pads (before, after) per axis."""
     rank = len(kernel)
     strides = list(attributes.get("strides", [1] * rank))
@@ -54,7 +51,7 @@ def convolution(
 ) -> Tensor:
     w = env.addresses(weight)
     groups, kernel = attributes.get("group", 1), w.shape[2:]
-    strides, dilations, pads = _geometry(attributes, kernel, x.shape[2:])
+    strides, dilations, pads = geometry(attributes, kernel, x.shape[2:])
     padded = env.bordered(x.addresses, [(0, 0), (0, 0), *pads])
     return Tensor(_correlate(env, padded, w, bias, groups, strides, dilations), FLOAT)
 
@@ -84,7 +81,7 @@ def transposed(
     w = env.addresses(weight)  # [channels in, channels out / groups, *taps]
     groups, kernel = attributes.get("group", 1), w.shape[2:]
     rank, sizes = len(kernel), x.shape[2:]
-    strides, dilations, pads = _geometry({**attributes, "auto_pad": b"NOTSET"}, kernel, sizes)
+    strides, dilations, pads = geometry({**attributes, "auto_pad": b"NOTSET"}, kernel, sizes)
     extra = list(attributes.get("output_padding", [0] * rank))
     whole = [
         (size - 1) * stride + extra[axis] + (taps - 1) * dilation + 1
@@ -163,64 +160,4 @@ def _phase(
         env.copy(result.reshape(target.shape[1:]), target[item])
 
 
-def max_pool(env: Environment, attributes: dict[str, Any], x: Tensor, outputs: int = 1, **_: Any) -> Tensor:
-    if outputs > 1:
-        raise UnsupportedModel("the indices of the maxima are wanted")
-    found, pads = _pool_windows(env, attributes, x, -np.inf)
-    return _reduced(env, found, len(pads), "max", None)
-
-
-def average_pool(env: Environment, attributes: dict[str, Any], x: Tensor, **_: Any) -> Tensor:
-    found, pads = _pool_windows(env, attributes, x, 0.0)
-    rank = len(pads)
-    inside = np.zeros([size + before + after for size, (before, after) in zip(x.shape[2:], pads, strict=True)])
-    inside[tuple(slice(b, b + size) for size, (b, _) in zip(x.shape[2:], pads, strict=True))] = 1
-    if attributes.get("count_include_pad", 0):
-        inside[:] = 1
-    kernel = tuple(attributes["kernel_shape"])
-    strides, dilations, _ = _geometry(attributes, kernel, x.shape[2:])
-    positions = np.arange(inside.size).reshape(1, 1, *inside.shape)
-    counts = inside.ravel()[windows(positions, kernel, strides, dilations, found.shape[2 + rank :])]
-    return _reduced(env, found, rank, "sum", 1 / counts.sum(tuple(range(2, 2 + rank))))
-
-
-def _pool_windows(env: Environment, attributes: dict[str, Any], x: Tensor, fill: float) -> tuple[Addresses, Any]:
-    kernel = tuple(attributes["kernel_shape"])
-    strides, dilations, pads = _geometry(attributes, kernel, x.shape[2:])
-    if attributes.get("ceil_mode", 0):
-        raise UnsupportedModel("ceil_mode is 1, expected 0")
-    padded = env.bordered(x.addresses, [(0, 0), (0, 0), *pads], fill)
-    return windows(padded, kernel, strides, dilations), pads
-
-
-def _reduced(env: Environment, found: Addresses, rank: int, how: str, gain: np.ndarray | None) -> Tensor:
-    """Reduce windows [N, C, *taps, *positions] over the taps."""
-    taps, positions = found.shape[2 : 2 + rank], found.shape[2 + rank :]
-    order = [0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank)]
-    rows = found.transpose(order).reshape(-1, int(np.prod(taps)))
-    out = env.fresh((*found.shape[:2], *positions))
-    env.kernels.append(Reduce(out.reshape(-1), Load(rows), how))
-    if gain is None:
-        return Tensor(out, FLOAT)
-    return env.map(lambda a, b: apply("mul", a, b), Tensor(out, FLOAT), gain)
-
-
-def global_pool(how: str) -> Any:
-    def lowering(env: Environment, attributes: dict[str, Any], x: Tensor, **_: Any) -> Tensor:
-        rows = env.gather(x.addresses).reshape(x.shape[0] * x.shape[1], -1)
-        out = env.fresh((*x.shape[:2], *[1] * (len(x.shape) - 2)))
-        env.kernels.append(Reduce(out.reshape(-1), Load(rows), how))
-        result = Tensor(out, FLOAT)
-        return result if how == "max" else env.map(lambda a: apply("mul", a, 1 / rows.shape[1]), result)
-
-    return lowering
-
-
-LOWERINGS = {
-    "Conv": convolution,
-    "ConvTranspose": transposed,
-    "MaxPool": max_pool,
-    "AveragePool": average_pool,
-    "GlobalMaxPool": global_pool("max"),
-    "GlobalAveragePool": global_pool("sum"),
-}
+LOWERINGS = {"Conv": convolution, "ConvTranspose": transposed}

@@ -7,7 +7,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ...errors import UnsupportedModel
-from . import contraction, convolution, elementwise, normalization, recurrent, reduction, views
+from . import contraction, convolution, elementwise, normalization, pooling, recurrent, reduction, views
 from .environment import Environment, Tensor
 from .folding import evaluate
 
@@ -18,6 +18,7 @@ LOWERINGS: dict[str, Any] = {
     **elementwise.LOWERINGS,
     **contraction.LOWERINGS,
     **convolution.LOWERINGS,
+    **pooling.LOWERINGS,
     **recurrent.LOWERINGS,
     **normalization.LOWERINGS,
     **reduction.LOWERINGS,
