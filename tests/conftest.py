@@ -100,3 +100,9 @@ def make_bundle(tmp_path_factory) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Every test compiles for itself: what "auto" finds does not depend on the tests before."""
+    monkeypatch.setenv("HEARLOOP_CACHE", str(tmp_path_factory.mktemp("cache")))

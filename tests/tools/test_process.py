@@ -134,7 +134,6 @@ def test_a_sound_of_no_samples_gives_a_sound_of_no_samples(make_bundle, tmp_path
         (("in.wav", "out.mp3"), ".mp3"),
         (("in.wav", "out.wav", "--model", "no-such-model"), "no-such-model"),
         (("in.wav", "out.wav", "--mix", "7"), "mix is 7.0"),
-        (("in.wav", "out.wav", "--engine", "compiled"), "compiled"),
     ],
 )
 def test_wrong_arguments_are_told_in_one_line(make_bundle, tmp_path, arguments, told):
