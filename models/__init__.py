@@ -1,5 +1,6 @@
 """PyTorch: streaming layers, the models built of them, simulation of training data, training."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import HearloopError
@@ -7,7 +8,11 @@ from ..runtime.errors import HearloopError
 if TYPE_CHECKING:
     from torch import nn
 
-MODEL_NAMES = ("enhance-small",)
+# Name -> module and class; imported when built, so that the workers of the simulation do not load torch.
+MODELS = {
+    "enhance-small": ("enhancement.small", "EnhanceSmall"),
+}
+MODEL_NAMES = tuple(MODELS)
 
 
 def build(name: str, **config: Any) -> "nn.Module":
@@ -25,10 +30,7 @@ def build(name: str, **config: Any) -> "nn.Module":
     HearloopError
         If there is no model of that name.
     """
-    # Imported here so that the worker processes of the simulation do not load torch.
-    from .enhancement.small import EnhanceSmall
-
-    models = {"enhance-small": EnhanceSmall}
-    if name not in models:
-        raise HearloopError(f"model {name!r} is unknown; known are {', '.join(MODEL_NAMES)}")
-    return models[name](**config)
+    if name not in MODELS:
+        raise HearloopError(f"model {name!r} is unknown; known are {', '.join(MODELS)}")
+    module, form = MODELS[name]
+    return getattr(import_module(f".{module}", __name__), form)(**config)

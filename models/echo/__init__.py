@@ -1,0 +1,1 @@
+"""Models that cancel the echo of a loudspeaker."""
