@@ -12,9 +12,11 @@ class Options:
 
     half_weights : keep the weights of matrix-vector products as float16 and widen them when they are read. Their
     products are limited by memory bandwidth; the price is a relative error of about 1e-3.
+    timed : add the function `step_timed`, which takes the time of every kernel.
     """
 
     half_weights: bool = False
+    timed: bool = False
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,10 @@ def emit_program(program: Program, plan: Plan, target: Target, options: Options)
         image = len(constants)
         constants = np.concatenate([constants, plan.kept_image])
     parts = [f"define internal void @{name}{text}" for text, name in functions.items()]
-    parts += [_step(program, plan, target, calls, declarations), _reset(plan, image, declarations)]
+    parts.append(_step(program, plan, target, calls, declarations))
+    if options.timed:
+        parts.append(_step(program, plan, target, calls, declarations, timed=True))
+    parts.append(_reset(plan, image, declarations))
     parts += sorted(declarations)
     parts.append("attributes #0 = { nounwind }")
     padded = np.concatenate([constants, np.zeros(SLACK, np.float32)])
@@ -105,8 +108,12 @@ def _step(
     target: Target,
     calls: list[tuple[str, list[tuple[int, int]]]],
     declarations: set[str],
+    timed: bool = False,
 ) -> str:
-    """All kernels in order, with denormal numbers taken as zero, and the rings' positions moved on."""
+    """All kernels in order, with denormal numbers taken as zero, and the rings' positions moved on.
+
+    With `timed`, the function is `step_timed` and stores the time before each kernel and after the last one.
+    """
     code = Code()
     restore = _flush_denormals(code, target, declarations)
     positions: dict[int, str] = {}
@@ -132,9 +139,13 @@ def _step(
         base = code.assign(f"getelementptr float, ptr %memory, i64 {fixed}")
         return code.assign(f"getelementptr float, ptr {base}, i64 {slots[number, slot]}")
 
-    for name, places in calls:
+    for index, (name, places) in enumerate(calls):
         arguments = ", ".join(f"ptr {argument(*place)}" for place in places)
+        if timed:
+            _stamp(code, target, declarations, index)
         code.lines.append(f"  call void @{name}({arguments})")
+    if timed:
+        _stamp(code, target, declarations, len(calls))
     for number, word in plan.positions.items():
         moved = program.memory.buffers[number].ring
         assert moved is not None
@@ -144,7 +155,19 @@ def _step(
         )
     code.lines += restore
     body = "\n".join(code.lines)
-    return f"define void @step(ptr %memory, ptr %constants) #0 {{\nentry:\n{body}\n  ret void\n}}"
+    name, more = ("step_timed", ", ptr %stamps") if timed else ("step", "")
+    return f"define void @{name}(ptr %memory, ptr %constants{more}) #0 {{\nentry:\n{body}\n  ret void\n}}"
+
+
+def _stamp(code: Code, target: Target, declarations: set[str], index: int) -> None:
+    """Store the processor's clock: on x86 the time stamp counter, on ARM the timer that programs may read."""
+    if target.name == "neon":
+        now = code.assign('call i64 asm sideeffect "isb\\0Amrs $0, cntvct_el0", "=r"()')
+    else:
+        declarations.add("declare i64 @llvm.readcyclecounter()")
+        now = code.assign("call i64 @llvm.readcyclecounter()")
+    place = code.assign(f"getelementptr i64, ptr %stamps, i64 {index}")
+    code.lines.append(f"  store i64 {now}, ptr {place}, align 8")
 
 
 def _word(code: Code, word: int) -> str:

@@ -20,6 +20,7 @@ from .operands import Operands, along, cuts, distinct, nest_of
 
 MOST_UNROLLED = 12  # terms of a sum that are written out instead of looped over
 WIDEST_ROW = 8  # vectors, where there is only one row
+DOT_SUMS = 8  # partial sums of a dot product: additions that are under way at the same time
 
 # Adds one outer product: pointers of a and b, sums, distances from the pointers, and the number of the term.
 Term = Callable[[Pointer, Pointer, list[Value], int, int, int], list[Value]]
@@ -287,12 +288,23 @@ def _emit_dot(kernel: Contract, target: Target, operands: Operands, code: Code) 
 
     def result(at: list[Pointer], _: list[Value]) -> list[Value]:
         def term(moved: list[Pointer], values: list[Value]) -> list[Value]:
-            a, b = (code.load(pointer, 1, width) for pointer in moved)
-            return [code.multiply_add(a, b, values[0])]
+            sums = []
+            for lane, value in enumerate(values):
+                a, b = (code.load(pointer.plus(lane * width), 1, width) for pointer in moved)
+                sums.append(code.multiply_add(a, b, value))
+            return sums
 
+        # Several sums side by side: a single one would wait for its own last addition every time.
         whole = terms // width
-        total = code.nest([whole], [[width, width]], at[-2:], term, [code.number(0, width)])[0]
-        one = code.fold(total, lambda x, y: code.binary("fadd", x, y))
+        side = min(whole, DOT_SUMS)
+        turns = whole // side
+        sums = code.nest([turns], [[side * width] * 2], at[-2:], term, [code.number(0, width)] * side)
+        rest = [pointer.plus(turns * side * width) for pointer in at[-2:]]
+        sums = term(rest, sums[: whole % side]) + sums[whole % side :]
+        while len(sums) > 1:
+            pairs = zip(sums[::2], sums[1::2], strict=False)
+            sums = [code.binary("fadd", a, b) for a, b in pairs] + sums[len(sums) // 2 * 2 :]
+        one = code.fold(sums[0], lambda x, y: code.binary("fadd", x, y))
         for k in range(whole * width, terms):
             a, b = (code.load(pointer.plus(k), 1, 1) for pointer in at[-2:])
             one = code.multiply_add(a, b, one)

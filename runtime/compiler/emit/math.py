@@ -49,6 +49,7 @@ ERF_Q = (
 )
 LOG2_E = 1.44269504088896341
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
+SIGMOID_BOUND = 88.0  # beyond it the sigmoid is 1, or below the smallest normal number
 LARGEST_EXP, SMALLEST_EXP = 88.722839, -87.336548
 
 LIBRARY = {
@@ -132,9 +133,7 @@ def operate(code: Code, operation: str, x: list[Value]) -> Value:
         case "exp":
             return exponential(code, x[0])
         case "sigmoid":
-            one = code.number(1, lanes)
-            negative = Value(code.assign(f"fneg {x[0].type} {x[0].name}"), lanes)
-            return code.binary("fdiv", one, code.binary("fadd", one, exponential(code, negative)))
+            return sigmoid(code, x[0])
         case "tanh":
             return rational(code, x[0], TANH_P, TANH_Q, 7.90531110763549805)
         case "erf":
@@ -190,23 +189,42 @@ def exponential(code: Code, argument: Value) -> Value:
     lanes = argument.lanes
     whole = vector("i32", lanes)
     x = clamp(code, argument, SMALLEST_EXP, LARGEST_EXP)
-    n = code.intrinsic("rint", code.binary("fmul", x, code.number(LOG2_E, lanes)))
-    rest = code.multiply_add(n, code.number(-LN2_HIGH, lanes), x)
-    rest = code.multiply_add(n, code.number(-LN2_LOW, lanes), rest)
-    tail = code.multiply_add(polynomial(code, rest, EXP_P), code.binary("fmul", rest, rest), rest)
-    mantissa = code.binary("fadd", tail, code.number(1, lanes))
-    power = code.assign(f"fptosi {n.type} {n.name} to {whole}")
+    value, power = powers(code, x, 1.0)
     half = code.assign(f"ashr {whole} {power}, {splat(1, lanes)}")
-    value = mantissa
     for part in (half, code.assign(f"sub {whole} {power}, {half}")):
-        biased = code.assign(f"add {whole} {part}, {splat(127, lanes)}")
-        bits = code.assign(f"shl {whole} {biased}, {splat(23, lanes)}")
-        scale = Value(code.assign(f"bitcast {whole} {bits} to {n.type}"), lanes)
-        value = code.binary("fmul", value, scale)
+        value = code.binary("fmul", value, scale(code, part, lanes))
     infinite = code.compare("ogt", argument, code.number(LARGEST_EXP, lanes))
     value = code.select(infinite, code.number(float("inf"), lanes), value)
     none = code.compare("olt", argument, code.number(SMALLEST_EXP, lanes))
     return code.select(none, code.number(0, lanes), value)
+
+
+def powers(code: Code, x: Value, sign: float) -> tuple[Value, str]:
+    """e^(sign x) as a number between sqrt(1/2) and sqrt(2) and a whole power of two."""
+    lanes = x.lanes
+    n = code.intrinsic("rint", code.binary("fmul", x, code.number(sign * LOG2_E, lanes)))
+    rest = x if sign == 1 else Value(code.assign(f"fneg {x.type} {x.name}"), lanes)
+    rest = code.multiply_add(n, code.number(-LN2_HIGH, lanes), rest)
+    rest = code.multiply_add(n, code.number(-LN2_LOW, lanes), rest)
+    tail = code.multiply_add(polynomial(code, rest, EXP_P), code.binary("fmul", rest, rest), rest)
+    power = code.assign(f"fptosi {n.type} {n.name} to {vector('i32', lanes)}")
+    return code.binary("fadd", tail, code.number(1, lanes)), power
+
+
+def scale(code: Code, power: str, lanes: int) -> Value:
+    """Two to a whole power from -126 to 127; 0 for -127."""
+    whole = vector("i32", lanes)
+    biased = code.assign(f"add {whole} {power}, {splat(127, lanes)}")
+    bits = code.assign(f"shl {whole} {biased}, {splat(23, lanes)}")
+    return Value(code.assign(f"bitcast {whole} {bits} to {vector('float', lanes)}"), lanes)
+
+
+def sigmoid(code: Code, x: Value) -> Value:
+    """1 / (1 + e^-x), where e^-x needs neither infinity nor numbers below the normal ones."""
+    lanes = x.lanes
+    mantissa, power = powers(code, clamp(code, x, -SIGMOID_BOUND, SIGMOID_BOUND), -1.0)
+    one = code.number(1, lanes)
+    return code.binary("fdiv", one, code.multiply_add(mantissa, scale(code, power, lanes), one))
 
 
 def logarithm(code: Code, x: Value) -> Value:

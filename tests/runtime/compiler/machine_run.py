@@ -4,6 +4,7 @@ import ctypes
 
 import numpy as np
 
+from hearloop.runtime.compiled_engine import aligned
 from hearloop.runtime.compiler.compiled import Options
 from hearloop.runtime.compiler.emit import emit_program
 from hearloop.runtime.compiler.machine import assemble, load
@@ -22,9 +23,11 @@ class MachineRun:
         self.plan = make_plan(program)
         self.emitted = emit_program(program, self.plan, self.target, options or Options())
         self.code = load(assemble(self.emitted.ir, self.target))
-        self._block = np.full(self.plan.memory_size + 2 * GUARD, MARK, np.float32)
+        self._block = aligned(self.plan.memory_size + 2 * GUARD)
+        self._block[:] = MARK
         self.memory = self._block[GUARD:-GUARD]
-        self.constants = self.emitted.constants
+        self.constants = aligned(len(self.emitted.constants))
+        self.constants[:] = self.emitted.constants
         kind = (ctypes.c_void_p, ctypes.c_void_p)
         self._step, self._reset = self.code.function("step", *kind), self.code.function("reset", *kind)
         self.reset()
