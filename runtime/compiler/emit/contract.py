@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..expression import Load, loads, rewrite
+from ..expression import Apply, Expression, Load, Result, loads, rewrite
 from ..memory import Addresses, Memory, offsets
 from ..program import Contract
 from ..target import Target
@@ -20,6 +20,8 @@ from .operands import Operands, along, cuts, distinct, nest_of
 
 MOST_UNROLLED = 12  # terms of a sum that are written out instead of looped over
 WIDEST_ROW = 8  # vectors, where there is only one row
+STREAMED = 32768  # floats of a matrix that is read once and does not fit into the second-level cache
+STREAMS = 10  # rows of such a matrix that are read at the same time
 DOT_SUMS = 8  # partial sums of a dot product: additions that are under way at the same time
 
 # Adds one outer product: pointers of a and b, sums, distances from the pointers, and the number of the term.
@@ -49,7 +51,29 @@ def emit_contract(kernel: Contract, memory: Memory, target: Target, operands: Op
     if scattered and _runs(best.a, 2) and _runs(best.b, 1):
         _emit_dot(best, target, operands, code)
     else:
-        _emit_tiles(best, memory, target, operands, code)
+        for part in _streamed(best, memory):
+            _emit_tiles(part, memory, target, operands, code)
+
+
+def _streamed(kernel: Contract, memory: Memory) -> list[Contract]:
+    """A row times a matrix that is larger than the caches, as the sum of some rows of the matrix after another.
+
+    A few rows at a time run through memory as processors like it, from end to end; the sums wait in the output.
+    """
+    _, rows, columns = kernel.out.shape
+    terms = kernel.a.shape[2]
+    large = columns * terms > STREAMED and terms > 2 * STREAMS
+    if rows > 1 or not large or _constant(memory, kernel.b) or abs(_stride(kernel.b, 2)) > 1 or loads(kernel.value):
+        return [kernel]
+    before = Apply("add", (Result(), Load(kernel.out)))
+    parts = []
+    for start in range(0, terms, STREAMS):
+        end = min(start + STREAMS, terms)
+        value: Expression = Result() if start == 0 else before
+        if end == terms:
+            value = rewrite(kernel.value, lambda leaf: before if isinstance(leaf, Result) else leaf)
+        parts.append(Contract(kernel.out, kernel.a[:, :, start:end], kernel.b[:, start:end], value))
+    return parts
 
 
 def _cost(memory: Memory, kernel: Contract, width: int) -> float:
