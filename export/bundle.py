@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from torch import nn
@@ -16,11 +17,18 @@ from ..runtime.bundle import BundleInfo, Port, State, load_bundle
 from ..runtime.golden import Golden
 from ..runtime.windows import window_pair
 from .macs import macs_per_step
-from .onnx import export_graph
-from .verify import TOLERANCE, excitation_spectrum, verify
+from .onnx import export_graph, input_ports
+from .verify import TOLERANCE, excitation_inputs, frame_of, verify
 
 SAMPLE_RATE = 16000
 GOLDEN_FRAMES = 8
+# What each channel of the output holds.
+MEANINGS = {
+    "enhance": "speech",
+    "separate": "one talker per channel",
+    "target": "the chosen talker",
+    "echo": "speech of the near end",
+}
 
 
 def export_bundle(
@@ -41,7 +49,9 @@ def export_bundle(
     Parameters
     ----------
     model : nn.Module
-        With `task`, `window`, `channels_in`, `channels_out`, `initial_state` and `forward(spectrum, state)`.
+        With `task`, `window`, `channels_in`, `channels_out`, `initial_state` and `forward(spectrum, state)`; or with
+        `extra_inputs`, a tuple of ports that give the shape of one step, and `forward(spectrum, *extra, state)`. An
+        input with the role "reference" is another spectrum; one with the role "embedding" has no time.
     path : str or Path
         Where to write; the folder must exist.
     name : str
@@ -101,8 +111,10 @@ def _describe(
         channels_out=model.channels_out,
         front_end="stft",
         window=model.window,
-        inputs=(Port("spectrum", "spectrum", (1, model.channels_in, 1, pair.bins, 2), "noisy speech"),),
-        outputs=(Port("enhanced", "spectrum", (1, model.channels_out, 1, pair.bins, 2), "speech"),),
+        inputs=input_ports(model),
+        outputs=(
+            Port("enhanced", "spectrum", (1, model.channels_out, 1, pair.bins, 2), MEANINGS.get(str(model.task), "")),
+        ),
         states=tuple(State(f"state.{key}", f"state.{key}.next", tuple(value.shape)) for key, value in states.items()),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         macs_per_frame=macs_per_step(graph),
@@ -116,9 +128,12 @@ def _describe(
 
 def _golden(model: nn.Module) -> Golden:
     """The first frames of the test signal and what PyTorch makes of them, from the initial state."""
-    spectrum = excitation_spectrum(model, GOLDEN_FRAMES)
+    signal = excitation_inputs(model, GOLDEN_FRAMES)
     with torch.no_grad():
-        enhanced, _ = model(spectrum, model.initial_state(1))
+        enhanced, _ = model(*signal.values(), model.initial_state(1))
     # One leading axis counts the frames; each entry has the shape of the port.
-    inputs, outputs = (values.movedim(2, 0).unsqueeze(3).numpy() for values in (spectrum, enhanced))
-    return Golden({"spectrum": inputs}, {"enhanced": outputs}, TOLERANCE)
+    inputs = {
+        port.name: np.stack([frame_of(port, signal[port.name], t).numpy() for t in range(GOLDEN_FRAMES)])
+        for port in input_ports(model)
+    }
+    return Golden(inputs, {"enhanced": enhanced.movedim(2, 0).unsqueeze(3).numpy()}, TOLERANCE)

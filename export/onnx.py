@@ -11,6 +11,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from ..models.streaming.state import State, flatten_state, unflatten_state
+from ..runtime.bundle import Port
 from ..runtime.errors import HearloopError
 from ..runtime.windows import window_pair
 from .simplify import simplify
@@ -24,26 +25,47 @@ class ExportError(HearloopError):
     """A model that cannot be written as a bundle."""
 
 
+def input_ports(model: nn.Module) -> tuple[Port, ...]:
+    """What goes into one step besides the state: the spectrum, then the model's `extra_inputs`, if it has any.
+
+    Raises
+    ------
+    ExportError
+        If a reference is not a spectrum of one frame.
+    """
+    bins, channels = window_pair(str(model.window)).bins, int(model.channels_in)  # type: ignore[arg-type]
+    extra: tuple[Port, ...] = tuple(getattr(model, "extra_inputs", ()))
+    for port in extra:
+        if port.role != "embedding" and port.shape != (expected := (1, port.shape[1], 1, bins, 2)):
+            raise ExportError(
+                f"input {port.name!r} of {type(model).__name__} has the role {port.role!r} and the shape "
+                f"{list(port.shape)}, expected the spectrum of a frame, {list(expected)}"
+            )
+    return Port("spectrum", "spectrum", (1, channels, 1, bins, 2), "what the microphones hear"), *extra
+
+
 class Step(nn.Module):
     """One frame of a model with its state as a flat list of tensors, as the graph has it."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
+        self.ports = input_ports(model)
         self.structure: State = model.initial_state(1)
         self.paths = list(flatten_state(self.structure))
 
     @property
     def input_names(self) -> list[str]:
-        return ["spectrum", *(f"state.{path}" for path in self.paths)]
+        return [*(port.name for port in self.ports), *(f"state.{path}" for path in self.paths)]
 
     @property
     def output_names(self) -> list[str]:
         return ["enhanced", *(f"state.{path}.next" for path in self.paths)]
 
-    def forward(self, spectrum: torch.Tensor, *states: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        inputs, states = values[: len(self.ports)], values[len(self.ports) :]
         state = unflatten_state(self.structure, dict(zip(self.paths, states, strict=True)))
-        enhanced, following = self.model(spectrum, state)
+        enhanced, following = self.model(*inputs, state)
         flat = flatten_state(following)
         if list(flat) != self.paths:
             raise ExportError(f"the next state has the tensors {list(flat)}, the initial state {self.paths}")
@@ -53,8 +75,8 @@ class Step(nn.Module):
 def export_graph(model: nn.Module) -> onnx.ModelProto:
     """Export the one-frame step of an STFT model, which must be on the CPU and in evaluation mode.
 
-    Inputs `spectrum` [1, C, 1, F, 2] and `state.<path>`, outputs `enhanced` and `state.<path>.next`, all float32 with
-    static shapes. Batch norms and every other constant expression are folded.
+    Inputs `spectrum` [1, C, 1, F, 2], the model's `extra_inputs`, and `state.<path>`; outputs `enhanced` and
+    `state.<path>.next`; all float32 with static shapes. Batch norms and every other constant expression are folded.
 
     Raises
     ------
@@ -62,8 +84,7 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
         If PyTorch cannot trace the model or express it in ONNX.
     """
     step = Step(model)
-    spectrum = torch.randn(1, int(model.channels_in), 1, window_pair(str(model.window)).bins, 2)  # type: ignore[arg-type]
-    inputs = (spectrum, *flatten_state(step.structure).values())
+    inputs = (*(torch.randn(port.shape) for port in step.ports), *flatten_state(step.structure).values())
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(

@@ -1,6 +1,6 @@
 """Prove that an exported step computes what the PyTorch model computes, before anyone relies on it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from ..models.frontend import Stft
+from ..runtime.bundle import Port
 from .excitation import excitation
-from .onnx import ExportError
+from .onnx import ExportError, input_ports
 
 FRAMES = 250
 TOLERANCE = 1e-4
@@ -19,21 +20,57 @@ TOLERANCE = 1e-4
 
 def excitation_spectrum(model: nn.Module, frames: int) -> torch.Tensor:
     """The test signal as the model gets it: [1, C, frames, F, 2]; each channel has its own."""
+    return _spectrum(model, int(model.channels_in), frames)  # type: ignore[arg-type]
+
+
+def excitation_inputs(model: nn.Module, frames: int) -> dict[str, torch.Tensor]:
+    """The test signal for every input of the model: of the shape of its port, but all frames on axis 2.
+
+    A reference gets sounds that no microphone has. An embedding stays the same in all frames and has no axis for them.
+    """
+    inputs = {}
+    for index, port in enumerate(input_ports(model)):
+        if port.role == "embedding":
+            inputs[port.name] = torch.randn(port.shape, generator=torch.Generator().manual_seed(index))
+        else:
+            inputs[port.name] = _spectrum(model, port.shape[1], frames, seed=100 * index)
+    return inputs
+
+
+def frame_of(port: Port, values: torch.Tensor, frame: int) -> torch.Tensor:
+    """What an input is in one frame, in the shape of its port."""
+    return values if port.role == "embedding" else values[:, :, [frame]]
+
+
+def _spectrum(model: nn.Module, channels: int, frames: int, seed: int = 0) -> torch.Tensor:
     stft = Stft(str(model.window))
-    audio = [excitation(frames * stft.hop_length, seed=channel) for channel in range(int(model.channels_in))]  # type: ignore[arg-type]
+    audio = [excitation(frames * stft.hop_length, seed=seed + channel) for channel in range(channels)]
     return stft.analysis(torch.from_numpy(np.stack(audio))[None])[0]
 
 
-def run_steps(graph: onnx.ModelProto, spectrum: np.ndarray) -> np.ndarray:
-    """Run a step frame by frame in ONNX Runtime from the initial state (zeros): [1, C, T, F, 2] in and out."""
+def run_steps(graph: onnx.ModelProto, inputs: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray:
+    """Run a step frame by frame in ONNX Runtime from the initial state (zeros).
+
+    Parameters
+    ----------
+    graph : ModelProto
+    inputs : iterable of mapping of str to ndarray
+        For each frame, what goes in besides the state.
+
+    Returns
+    -------
+    ndarray, float32, shape (1, C, T, F, 2)
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     outputs = [item.name for item in session.get_outputs()]
-    state = {item.name: np.zeros(item.shape, np.float32) for item in session.get_inputs() if item.name != "spectrum"}
+    state = {
+        item.name: np.zeros(item.shape, np.float32) for item in session.get_inputs() if item.name.startswith("state.")
+    }
     enhanced = []
-    for frame in range(spectrum.shape[2]):
-        result = dict(zip(outputs, session.run(outputs, {"spectrum": spectrum[:, :, [frame]], **state}), strict=True))
+    for frame in inputs:
+        result = dict(zip(outputs, session.run(outputs, {**frame, **state}), strict=True))
         enhanced.append(result["enhanced"])
         state = {name: result[f"{name}.next"] for name in state}
     return np.concatenate(enhanced, axis=2)
@@ -53,16 +90,18 @@ def verify(model: nn.Module, graph: onnx.ModelProto, frames: int = FRAMES, toler
     ExportError
         If the error exceeds the tolerance, or a value is not finite.
     """
-    spectrum = excitation_spectrum(model, frames)
+    signal, ports = excitation_inputs(model, frames), input_ports(model)
+    by_frame = [{port.name: frame_of(port, signal[port.name], t) for port in ports} for t in range(frames)]
     with torch.no_grad(), _one_thread():
-        expected = model(spectrum, model.initial_state(1))[0].numpy()
+        expected = model(*signal.values(), model.initial_state(1))[0].numpy()
         state, steps = model.initial_state(1), []
-        for frame in spectrum.split(1, dim=2):
-            enhanced, state = model(frame, state)
+        for frame in by_frame:
+            enhanced, state = model(*frame.values(), state)
             steps.append(enhanced)
     who = type(model).__name__
     in_steps = _compare(torch.cat(steps, dim=2).numpy(), expected, tolerance, f"{who} run frame by frame", who)
-    return max(in_steps, _compare(run_steps(graph, spectrum.numpy()), expected, tolerance, "the exported graph", who))
+    found = run_steps(graph, ({name: value.numpy() for name, value in frame.items()} for frame in by_frame))
+    return max(in_steps, _compare(found, expected, tolerance, "the exported graph", who))
 
 
 def _compare(found: np.ndarray, expected: np.ndarray, tolerance: float, what: str, model: str) -> float:

@@ -1,0 +1,112 @@
+"""Law 3 for every model: PyTorch over a whole signal and each engine frame by frame give the same."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hearloop.export import ExportError, export_bundle
+from hearloop.export.verify import excitation_inputs, frame_of
+from hearloop.models import build
+from hearloop.models.streaming.conv2d import CausalConv2d
+from hearloop.runtime.bundle import Port, load_bundle
+from hearloop.runtime.engine import open_engine
+from hearloop.runtime.golden import golden_error
+
+FRAMES = 100
+TOLERANCE = 1e-4  # of the largest output
+
+# Name of the model, and sizes that make it small enough for a quick test.
+MODELS: dict[str, dict] = {
+    "enhance-small": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1},
+}
+
+
+class Listens(nn.Module):
+    """A model with every kind of input: microphones, a reference, an embedding."""
+
+    task, window, channels_in, channels_out = "echo", "symmetric-192", 2, 1
+    extra_inputs = (
+        Port("far_end", "reference", (1, 1, 1, 97, 2), "what the loudspeaker plays"),
+        Port("voice", "embedding", (1, 3), "whom to keep"),
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.mix = CausalConv2d(6, 2, (2, 3), 97, padding=1)
+        self.weigh = nn.Linear(3, 2)
+
+    def initial_state(self, batch):
+        return {"past": self.mix.initial_state(batch)}
+
+    def forward(self, spectrum, far_end, voice, state):
+        together = torch.cat([spectrum, far_end], dim=1).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        mixed, past = self.mix(together, state["past"])
+        weighed = mixed * self.weigh(voice)[:, :, None, None]
+        return weighed.permute(0, 2, 3, 1).unsqueeze(1), {"past": past}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request) -> nn.Module:
+    torch.manual_seed(5)
+    model = build(request.param, **MODELS[request.param]).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture(scope="module")
+def bundle(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "model.onnx"
+    export_bundle(model, path, name="model", license="CC0-1.0")
+    return load_bundle(path)
+
+
+@pytest.mark.parametrize("engine", ["ort", "compiled"])
+def test_each_engine_gives_frame_by_frame_what_pytorch_gives_at_once(model, bundle, engine):
+    assert_agrees(model, bundle, engine)
+
+
+def assert_agrees(model: nn.Module, bundle, engine: str) -> None:
+    signal = excitation_inputs(model, FRAMES)
+    with torch.no_grad():
+        expected = model(*signal.values(), model.initial_state(1))[0].numpy()
+    running = open_engine(bundle, engine)
+    assert running.inputs.keys() == signal.keys()
+    for frame in range(FRAMES):
+        for port in bundle.info.inputs:
+            running.inputs[port.name][:] = frame_of(port, signal[port.name], frame).numpy()
+        found = running.step()["enhanced"]
+        error = np.abs(found - expected[:, :, [frame]]).max()
+        assert error <= TOLERANCE * np.abs(expected).max(), f"frame {frame}"
+
+
+@pytest.mark.parametrize("engine", ["ort", "compiled"])
+def test_a_model_may_hear_a_reference_and_be_told_whom_to_keep(engine, tmp_path):
+    torch.manual_seed(0)
+    model = Listens().eval()
+    export_bundle(model, tmp_path / "listens.onnx", name="listens", license="CC0-1.0")
+    bundle = load_bundle(tmp_path / "listens.onnx")
+    assert [(port.name, port.role, port.shape) for port in bundle.info.inputs] == [
+        ("spectrum", "spectrum", (1, 2, 1, 97, 2)),
+        ("far_end", "reference", (1, 1, 1, 97, 2)),
+        ("voice", "embedding", (1, 3)),
+    ]
+    assert_agrees(model, bundle, engine)
+    golden = bundle.info.golden
+    assert golden is not None
+    assert {name: frames.shape for name, frames in golden.inputs.items()} == {
+        "spectrum": (8, 1, 2, 1, 97, 2),
+        "far_end": (8, 1, 1, 1, 97, 2),
+        "voice": (8, 1, 3),
+    }
+    assert golden_error(open_engine(bundle, engine), golden) <= golden.tolerance
+
+
+def test_a_reference_that_is_no_spectrum_is_refused(tmp_path):
+    model = Listens()
+    model.extra_inputs = (Port("far_end", "reference", (1, 1, 1, 128, 2)), Listens.extra_inputs[1])
+    with pytest.raises(ExportError, match=r"input 'far_end' of Listens has the role 'reference' and the shape"):
+        export_bundle(model, tmp_path / "x.onnx", name="x", license="CC0-1.0")
+    assert list(tmp_path.iterdir()) == []
