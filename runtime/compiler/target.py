@@ -17,6 +17,8 @@ class Target:
         float32 lanes of a vector.
     registers : int
         Vector registers; a tile of a matrix product must fit into them.
+    half : bool
+        Whether it widens float16 to float32 as fast as it reads them.
     cpu, features : str
         For LLVM.
     """
@@ -24,6 +26,7 @@ class Target:
     name: str
     width: int
     registers: int
+    half: bool = False
     cpu: str = ""
     features: str = ""
 
@@ -45,4 +48,5 @@ def host_target(name: str | None = None) -> Target:
         else:
             name = "avx2" if features.get("avx2") and features.get("fma") else "sse"
     width, registers = KINDS[name]
-    return Target(name, width, registers, llvm.get_host_cpu_name(), features.flatten())
+    half = name == "neon" or (name in ("avx2", "avx512") and bool(features.get("f16c")))
+    return Target(name, width, registers, half, llvm.get_host_cpu_name(), features.flatten())

@@ -44,7 +44,7 @@ def emit_program(program: Program, plan: Plan, target: Target, options: Options)
     kernels = []
     for kernel in program.kernels:
         code, operands = Code(), Operands()
-        _emit_kernel(kernel, memory, target, operands, code)
+        _emit_kernel(kernel, memory, target, options, operands, code)
         parameters = ", ".join(f"ptr %p{number}" for number in range(len(operands.places)))
         text = f"({parameters}) #0 {{\nentry:\n" + "\n".join(code.lines) + "\n  ret void\n}"
         name = functions.setdefault(text, f"{type(kernel).__name__.lower()}_{len(functions)}")
@@ -67,12 +67,14 @@ def emit_program(program: Program, plan: Plan, target: Target, options: Options)
     return Emitted("\n\n".join(parts) + "\n", padded, kernels)
 
 
-def _emit_kernel(kernel: Kernel, memory: Memory, target: Target, operands: Operands, code: Code) -> None:
+def _emit_kernel(
+    kernel: Kernel, memory: Memory, target: Target, options: Options, operands: Operands, code: Code
+) -> None:
     match kernel:
         case Map():
             emit_map(kernel, memory, target, operands, code)
         case Contract():
-            emit_contract(kernel, memory, target, operands, code)
+            emit_contract(kernel, memory, target, operands, code, options.half_weights)
         case Reduce():
             emit_reduce(kernel, target, operands, code)
         case Normalize():

@@ -152,6 +152,12 @@ class Code:
             gathered = self.assign(f"insertelement {vector('float', lanes)} {gathered}, float {one}, i32 {lane}")
         return Value(gathered, lanes)
 
+    def load_half(self, pointer: Pointer, lanes: int) -> Value:
+        """float16 side by side, widened."""
+        halves = self.assign(f"load {vector('half', lanes)}, ptr {self.at(pointer)}, align 4")
+        kinds = f"{vector('half', lanes)} {halves} to {vector('float', lanes)}"
+        return Value(self.assign(f"fpext {kinds}"), lanes)
+
     def store(self, value: Value, pointer: Pointer, stride: int) -> None:
         if value.lanes == 1 or stride == 1:
             self.lines.append(f"  store {value.type} {value.name}, ptr {self.at(pointer)}, align 4")
