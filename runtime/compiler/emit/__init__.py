@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..compiled import Options
-from ..memory import Memory
+from ..memory import Addresses, Memory, offsets
 from ..plan import ALIGNMENT, SLACK, Plan
 from ..program import Contract, Cumulate, Kernel, Map, Normalize, Program, Reduce, Scan, Softmax, reads, writes
 from ..target import Target
@@ -217,5 +217,13 @@ def _described(kernel: Kernel, name: str) -> dict[str, Any]:
         macs = kernel.out.size * kernel.a.shape[2]
     elif isinstance(kernel, Scan):
         macs = sum(prod(chain.recurrent.shape) * len(chain.out) for chain in kernel.chains)
-    touched = sum(np.unique(operand).size for operand in (*reads(kernel), *writes(kernel)))
+    touched = sum(_touched(operand) for operand in (*reads(kernel), *writes(kernel)))
     return {"name": name, "kind": type(kernel).__name__.lower(), "shape": shape, "macs": macs, "bytes": 4 * touched}
+
+
+def _touched(operand: Addresses) -> int:
+    """How many numbers an operand covers, each counted once; it lies in one buffer."""
+    places = offsets(operand)
+    covered = np.zeros(int(places.max()) + 1, bool)
+    covered[places] = True
+    return int(covered.sum())

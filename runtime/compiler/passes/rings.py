@@ -47,7 +47,7 @@ def _try(program: Program, state_number: int, window: Buffer) -> None:
                 source[offsets(out)] = kernel.value.addresses if is_copy(kernel) else out  # type: ignore[union-attr]
     old = np.concatenate([offsets(out).ravel() for kernel in from_state for out in writes(kernel)])
     remembered = offsets(source[old])
-    if len(np.unique(remembered)) != remembered.size:
+    if np.bincount(remembered).max() > 1:
         return  # an element of the state is in the window twice
     following = _following(program, state_number)
     shifted = _find(source, window, following[remembered])
@@ -90,13 +90,13 @@ def _find(source: np.ndarray, window: Buffer, wanted: Addresses) -> np.ndarray |
 
 def _shift(window: Buffer, old: np.ndarray, shifted: np.ndarray) -> tuple[int, int]:
     """The axis along which, and by how many slots, the window moves; a step of 0 if it does not."""
-    distance = np.unique(shifted - old)
-    if len(distance) != 1:
+    distance = int(shifted[0] - old[0])
+    if not (shifted - old == distance).all():
         return 0, 0
     for axis in range(len(window.shape)):
         stride = int(np.prod(window.shape[axis + 1 :]))
-        step = int(distance[0]) // stride
-        if distance[0] % stride == 0 and 0 < abs(step) < window.shape[axis]:
+        step = distance // stride
+        if distance % stride == 0 and 0 < abs(step) < window.shape[axis]:
             slot = old // stride % window.shape[axis]
             if ((slot + step >= 0) & (slot + step < window.shape[axis])).all():
                 return axis, step
@@ -168,7 +168,9 @@ def _turn(
         moved = np.where(number == state_number, home[offsets(addresses) % home.size], -1)
         return np.where(moved >= 0, in_ring[offsets(moved) % window.size], result)
 
-    fresh = np.setdiff1d(np.nonzero(source >= 0)[0], old)
+    written = source >= 0
+    written[old] = False
+    fresh = np.flatnonzero(written)
     program.kernels[:] = [kernel for kernel in program.kernels if not any(kernel is copy for copy in from_state)]
     touched = (window.number, state_number)
     for kernel in program.kernels:
