@@ -8,9 +8,11 @@ from ..runtime.errors import HearloopError
 if TYPE_CHECKING:
     from torch import nn
 
-# Name -> module and class; imported when built, so that the workers of the simulation do not load torch.
+# Name -> module, and class or function; imported when built: the workers of the simulation do not load torch.
 MODELS = {
     "enhance-small": ("enhancement.small", "EnhanceSmall"),
+    "target": ("target.stream", "Target"),
+    "target-small": ("target.stream", "target_small"),
 }
 MODEL_NAMES = tuple(MODELS)
 

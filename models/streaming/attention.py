@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from .state import Rings
+
 # Added to the score of a slot that must not be seen: its weight becomes exactly zero in float32.
 HIDDEN = -1e9
 
@@ -32,13 +34,13 @@ class WindowAttention(nn.Module):
         self.project_in = nn.Linear(channels, 3 * channels)
         self.project_out = nn.Linear(channels, channels)
 
-    def initial_state(self, batch: int) -> dict[str, torch.Tensor]:
+    def initial_state(self, batch: int) -> Rings:
         zeros = self.project_out.weight.new_zeros
-        return {
-            "key": zeros(batch, self.bands, self.window, self.channels),
-            "value": zeros(batch, self.bands, self.window, self.channels),
-            "filled": zeros(batch, self.window),
-        }
+        return Rings(
+            key=zeros(batch, self.bands, self.window, self.channels),
+            value=zeros(batch, self.bands, self.window, self.channels),
+            filled=zeros(batch, self.window),
+        )
 
     def forward(self, x: torch.Tensor, state: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         outputs = []

@@ -8,6 +8,14 @@ import torch
 State: TypeAlias = Any
 
 
+class Rings(dict[str, torch.Tensor]):
+    """A state of tensors that hold past frames, whose order the layer does not care about.
+
+    Each is the newest entries of Concat(state, new entries). Whoever runs the step frame by frame may therefore
+    overwrite the oldest entry where it lies instead of shifting all others.
+    """
+
+
 def flatten_state(state: State, path: str = "") -> dict[str, torch.Tensor]:
     """Name every tensor by its path: dict keys and tuple indices joined by dots.
 
@@ -30,3 +38,13 @@ def unflatten_state(like: State, flat: dict[str, torch.Tensor], path: str = "") 
     if isinstance(like, dict):
         return {key: unflatten_state(value, flat, f"{path}.{key}" if path else key) for key, value in like.items()}
     return tuple(unflatten_state(value, flat, f"{path}.{i}" if path else str(i)) for i, value in enumerate(like))
+
+
+def ring_paths(state: State, path: str = "") -> list[str]:
+    """The names, as `flatten_state` gives them, of all tensors in `Rings`."""
+    if isinstance(state, torch.Tensor):
+        return []
+    if isinstance(state, Rings):
+        return list(flatten_state(state, path))
+    entries = state.items() if isinstance(state, dict) else enumerate(state)
+    return [name for key, value in entries for name in ring_paths(value, f"{path}.{key}" if path else str(key))]

@@ -17,8 +17,9 @@ from hearloop.models.streaming.conv1d import CausalConv1d
 from hearloop.models.streaming.conv2d import CausalConv2d
 from hearloop.models.streaming.norm import FrameNorm, RunningNorm
 from hearloop.models.streaming.recurrent import FrequencyGRU, FrequencyLSTM, TimeGRU, TimeLSTM
-from hearloop.models.streaming.state import flatten_state, unflatten_state
+from hearloop.models.streaming.state import State, flatten_state, unflatten_state
 from hearloop.models.streaming.transposed import CausalConvTranspose2d
+from hearloop.models.target.attention import FrameAttention
 
 BATCH = 3
 
@@ -36,6 +37,21 @@ class Case:
         shape = list(self.shape)
         shape.insert(self.time_axis - 1, frames)
         return torch.randn(BATCH, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Steered(nn.Module):
+    """A target model with a voice that stays the same."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.voice = nn.Parameter(torch.randn(model.extra_inputs[0].shape))
+
+    def initial_state(self, batch: int) -> State:
+        return self.model.initial_state(batch)
+
+    def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        return self.model(spectrum, self.voice.expand(len(spectrum), -1, -1, -1), state)
 
 
 CASES = {
@@ -74,6 +90,13 @@ CASES = {
         "composition",
     ),
     "enhance-small": Case(lambda: build("enhance-small"), (1, 257, 2), 2, "model"),
+    "attention between frames": Case(lambda: FrameAttention(8, 2, window=6, bands=5, query=3), (5, 8), 1, "attention"),
+    "target": Case(
+        lambda: Steered(build("target", channels=8, hidden=6, blocks=2, heads=2, memory=6, query=2)),
+        (2, 97, 2),
+        2,
+        "model",
+    ),
 }
 
 

@@ -1,0 +1,102 @@
+"""Causal TF-GridNet, steered to one voice: the network that the published and the streaming target model share."""
+
+import torch
+from torch import nn
+
+from ..streaming.compose import Chain, Residual
+from ..streaming.conv2d import CausalConv2d
+from ..streaming.recurrent import FrequencyLSTM, TimeLSTM
+from ..streaming.state import State
+from ..streaming.transposed import CausalConvTranspose2d
+from .attention import FrameAttention
+
+
+def along_frequency(channels: int, hidden: int) -> Residual:
+    """Within each frame: [B, T, F, C] to the same."""
+    return Residual(Chain(nn.LayerNorm(channels), FrequencyLSTM(channels, hidden), nn.Linear(2 * hidden, channels)))
+
+
+def along_time(channels: int, hidden: int, bands: int) -> Residual:
+    """Within each band, forwards only: [B, T, F, C] to the same."""
+    return Residual(Chain(nn.LayerNorm(channels), TimeLSTM(channels, hidden, bands), nn.Linear(hidden, channels)))
+
+
+class Steering(nn.Module):
+    """Embedding of a voice [B, E] -> map [B, channels, 1, bands] that the features are multiplied with."""
+
+    def __init__(self, embedding: int, channels: int, bands: int):
+        super().__init__()
+        self.channels = channels
+        self.linear = nn.Linear(embedding, channels * bands)
+        self.norm = nn.LayerNorm(channels * bands)
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.linear(embedding)).unflatten(-1, (self.channels, 1, -1))
+
+
+class CausalGridNet(nn.Module):
+    """Blocks that go along frequency, along time, and between frames, from channels of a spectrum to channels of one.
+
+    Wang et al., "TF-GridNet", TASLP 2023; causal and steered as in Veluri et al., "Look Once to Hear", CHI 2024: the
+    recurrence over time runs forwards only, attention sees a window of the past, all norms are those of one frame. The
+    features are multiplied with the map of the voice once, before the second block.
+
+    Parameters
+    ----------
+    channels_in, channels_out : int
+        Real channels: twice as many as complex ones.
+    channels, hidden : int
+        Of the features, and of each direction of the recurrent layers.
+    blocks, heads : int
+    window : int
+        Past frames that attention sees.
+    bands : int
+    query : int
+        Values per band and head in queries and keys.
+
+    State: {"conv", "blocks": one per block, "deconv"}.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        channels: int,
+        hidden: int,
+        blocks: int,
+        heads: int,
+        window: int,
+        bands: int,
+        query: int,
+    ):
+        super().__init__()
+        self.conv = CausalConv2d(channels_in, channels, (3, 3), bands, padding=1)
+        self.blocks = nn.ModuleList(
+            Chain(
+                along_frequency(channels, hidden),
+                along_time(channels, hidden, bands),
+                Residual(FrameAttention(channels, heads, window, bands, query)),
+            )
+            for _ in range(blocks)
+        )
+        self.deconv = CausalConvTranspose2d(channels, channels_out, (3, 3), bands, padding=1)
+
+    def initial_state(self, batch: int) -> State:
+        return {
+            "conv": self.conv.initial_state(batch),
+            "blocks": tuple(block.initial_state(batch) for block in self.blocks),
+            "deconv": self.deconv.initial_state(batch),
+        }
+
+    def forward(self, x: torch.Tensor, steering: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """[B, channels_in, T, F] and the map [B, channels, 1, F] -> [B, channels_out, T, F]."""
+        x, conv = self.conv(x, state["conv"])
+        x, steering = x.permute(0, 2, 3, 1), steering.permute(0, 2, 3, 1)
+        followers = []
+        for index, block in enumerate(self.blocks):
+            if index == 1:
+                x = x * steering
+            x, following = block(x, state["blocks"][index])
+            followers.append(following)
+        x, deconv = self.deconv(x.permute(0, 3, 1, 2), state["deconv"])
+        return x, {"conv": conv, "blocks": tuple(followers), "deconv": deconv}
