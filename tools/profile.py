@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..runtime.compiled_engine import CompiledEngine
+from ..runtime.compiler.compiled import Options
 from ..runtime.ort import OrtEngine
 from ..runtime.states import load_model
 from .compile import add_states_argument, parse_states
+from .kernels import kernel_table, measure_kernels
 
 TURN = 10  # steps of one engine before it is the other's turn
 FRAMES_COMPARED = 1000
@@ -26,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="+", help="a bundle, the name of a shipped model, or any streaming ONNX model")
     parser.add_argument("--engine", choices=("both", "ort", "compiled"), default="both")
     parser.add_argument("--steps", type=int, default=2000, help="of each engine (default: 2000)")
+    parser.add_argument("--half-weights", action="store_true", help="also with weights kept as float16")
+    parser.add_argument("--per-op", action="store_true", help="then run again and take the time of every kernel")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON as well")
     add_states_argument(parser)
 
@@ -36,6 +40,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"{'model':<20} {'engine':<13} {'min':>8} {'median':>8} {'p99':>8} {'ratio':>11} {'GMAC/s':>6}")
     for report in reports:
         print(_table(report))
+        if "kernels" in report:
+            print(kernel_table(report["kernels"]))
     if options.json:
         options.json.write_text(json.dumps(reports, indent=2) + "\n")
     return 0
@@ -50,24 +56,31 @@ def profile(model: str, options: argparse.Namespace) -> dict[str, Any]:
         engines["ort"] = OrtEngine(bundle)
         calls["ort"] = _plain_call(engines["ort"])
         calls["ort bound"] = engines["ort"].run
-    macs = None
     if options.engine in ("both", "compiled"):
-        engines["compiled"] = CompiledEngine(bundle)
-        calls["compiled"] = engines["compiled"].run
-        macs = sum(kernel["macs"] for kernel in engines["compiled"].compiled.plan["kernels"])
-    report: dict[str, Any] = {"model": bundle.info.name, "macs": macs}
-    if len(engines) == 2:
-        report["error"], report["largest_output"] = compare(engines["ort"], engines["compiled"])
+        forms = {"compiled": Options()}
+        if options.half_weights:
+            forms["compiled f16"] = Options(half_weights=True)
+        for name, form in forms.items():
+            engines[name] = CompiledEngine(bundle, form)
+            calls[name] = engines[name].run
+    report: dict[str, Any] = {"model": bundle.info.name, "macs": None, "errors": {}}
+    for name, engine in engines.items():
+        if name != "ort":
+            report["macs"] = sum(kernel["macs"] for kernel in engine.compiled.plan["kernels"])
+            if "ort" in engines:
+                report["errors"][name] = compare(engines["ort"], engine)
     random = np.random.default_rng(1)
     for engine in engines.values():
         for array in engine.inputs.values():
             array[...] = 0.3 * random.standard_normal(array.shape)
     report["times_us"] = _times(calls, options.steps)
+    if options.per_op:
+        report["kernels"] = measure_kernels(bundle, options.steps, options.half_weights)
     return report
 
 
-def compare(first: Any, second: Any, frames: int = FRAMES_COMPARED) -> tuple[float, float]:
-    """Run two engines over the same frames, states carried: largest difference, and largest output."""
+def compare(first: Any, second: Any, frames: int = FRAMES_COMPARED) -> float:
+    """Run two engines over the same frames, states carried: largest difference as a fraction of the largest output."""
     random = np.random.default_rng(0)
     first.reset()
     second.reset()
@@ -78,7 +91,7 @@ def compare(first: Any, second: Any, frames: int = FRAMES_COMPARED) -> tuple[flo
         for name, values in one.items():
             error = max(error, float(np.abs(values - other[name]).max()))
             largest = max(largest, float(np.abs(values).max()))
-    return error, largest
+    return error / max(largest, 1e-30)
 
 
 def _plain_call(engine: OrtEngine) -> Any:
@@ -115,7 +128,7 @@ def _table(report: dict[str, Any]) -> str:
     times = report["times_us"]
     for name, found in times.items():
         line = f"{report['model'][:20]:<20} {name:<13} {found['min']:8.1f} {found['median']:8.1f} {found['p99']:8.1f}"
-        if name == "compiled":
+        if name.startswith("compiled"):
             if "ort" in times:
                 ratios = (times["ort"][key] / found[key] for key in ("min", "median"))
                 line += f" {' / '.join(f'{ratio:.1f}' for ratio in ratios):>11}"
@@ -123,9 +136,8 @@ def _table(report: dict[str, Any]) -> str:
                 line += f" {'':>11}"
             line += f" {report['macs'] / found['min'] / 1000:6.1f}"
         lines.append(line)
-    if "error" in report:
-        relative = report["error"] / max(report["largest_output"], 1e-30)
-        lines.append(f"  largest difference over {FRAMES_COMPARED} frames: {relative:.1e} of the largest output")
+    for name, error in report["errors"].items():
+        lines.append(f"  {name}: differs by {error:.1e} of the largest output over {FRAMES_COMPARED} frames")
     return "\n".join(lines)
 
 

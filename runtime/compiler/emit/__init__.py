@@ -50,7 +50,7 @@ def emit_program(program: Program, plan: Plan, target: Target, options: Options)
         name = functions.setdefault(text, f"{type(kernel).__name__.lower()}_{len(functions)}")
         declarations |= code.declarations
         calls.append((name, operands.places))
-        kernels.append(_described(kernel, name))
+        kernels.append(_described(kernel, name, memory, {number for number, _ in operands.places}))
     constants = _place_constants(memory, calls)
     image = None
     if plan.kept_image is not None:
@@ -209,19 +209,22 @@ def _reset(plan: Plan, image: int | None, declarations: set[str]) -> str:
     return f"define void @reset(ptr %memory, ptr %constants) #0 {{\nentry:\n{body}\n  ret void\n}}"
 
 
-def _described(kernel: Kernel, name: str) -> dict[str, Any]:
-    """For people to read: what a kernel is, and how much it has to do."""
+def _described(kernel: Kernel, name: str, memory: Memory, touched: set[int]) -> dict[str, Any]:
+    """For people to read: what a kernel is, and how much it has to do; `touched` are the buffers that its code uses."""
     shape = list(kernel.chains[0].out.shape) if isinstance(kernel, Scan) else list(kernel.out.shape)
     macs = 0
     if isinstance(kernel, Contract):
         macs = kernel.out.size * kernel.a.shape[2]
     elif isinstance(kernel, Scan):
         macs = sum(prod(chain.recurrent.shape) * len(chain.out) for chain in kernel.chains)
-    touched = sum(_touched(operand) for operand in (*reads(kernel), *writes(kernel)))
-    return {"name": name, "kind": type(kernel).__name__.lower(), "shape": shape, "macs": macs, "bytes": 4 * touched}
+    operands = [each for each in (*reads(kernel), *writes(kernel)) if memory.owner(each.flat[:1]).kind != "constant"]
+    # Constants as they were laid out for the code, which is not as the model has them.
+    constants = sum(memory.buffers[number].size for number in touched if memory.buffers[number].kind == "constant")
+    size = 4 * (constants + sum(_covered(operand) for operand in operands))
+    return {"name": name, "kind": type(kernel).__name__.lower(), "shape": shape, "macs": macs, "bytes": size}
 
 
-def _touched(operand: Addresses) -> int:
+def _covered(operand: Addresses) -> int:
     """How many numbers an operand covers, each counted once; it lies in one buffer."""
     places = offsets(operand)
     covered = np.zeros(int(places.max()) + 1, bool)
