@@ -17,10 +17,11 @@ from ..program import Contract, Cumulate, Kernel, Map, Normalize, Program, Reduc
 from ..target import Target
 from .code import Code
 from .contract import emit_contract
+from .cumulate import emit_cumulate
 from .map import emit_map
 from .operands import Operands
 from .rows import emit_normalize, emit_reduce, emit_softmax
-from .sequence import emit_cumulate, emit_scan
+from .scan import emit_scan
 
 X86 = ("avx512", "avx2", "sse")
 FLUSH_X86, FLUSH_ARM = 0x8040, 1 << 24  # see denormals.py
@@ -82,7 +83,7 @@ def _emit_kernel(
         case Softmax():
             emit_softmax(kernel, target, operands, code)
         case Cumulate():
-            emit_cumulate(kernel, operands, code)
+            emit_cumulate(kernel, target, operands, code)
         case Scan():
             emit_scan(kernel, memory, target, operands, code)
 

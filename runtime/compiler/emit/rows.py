@@ -45,18 +45,22 @@ class _Rows:
 
     def write(self, row: Callable[[list[Pointer], int], None]) -> None:
         """Call `row(pointers, lanes)` for every row, or for as many rows as there are lanes."""
-        if not self.by_lane:
 
-            def single(at: list[Pointer], _: list[Value]) -> list[Value]:
-                row(at, 1)
+        def together(lanes: int) -> Callable[[list[Pointer], list[Value]], list[Value]]:
+            def turn(at: list[Pointer], _: list[Value]) -> list[Value]:
+                row(at, lanes)
                 return []
 
-            self.code.nest(self.row_sizes, self.row_steps, self.pointers, single)
+            return turn
+
+        if not self.by_lane:
+            self.code.nest(self.row_sizes, self.row_steps, self.pointers, together(1))
             return
 
         def beside(at: list[Pointer], _: list[Value]) -> list[Value]:
-            step = self.row_steps[-1]
-            for start, lanes in cuts(self.row_sizes[-1], self.width):
+            step, whole = self.row_steps[-1], self.row_sizes[-1] // self.width
+            self.code.nest([whole], [[self.width * s for s in step]], at, together(self.width))
+            for start, lanes in cuts(self.row_sizes[-1], self.width)[whole:]:
                 row([pointer.plus(start * s) for pointer, s in zip(at, step, strict=True)], lanes)
             return []
 

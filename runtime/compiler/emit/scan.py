@@ -1,52 +1,19 @@
-"""Kernels along time: cumulative sums and recurrent layers. Each step waits for the one before."""
+"""Recurrent layers over several time steps. Each step waits for the one before."""
 
 from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 
-from ..expression import Load, loads
 from ..memory import Addresses, Memory, offsets
-from ..program import Chain, Cumulate, Scan
+from ..program import Chain, Scan
 from ..target import Target
 from .code import Code, Pointer, Value, pieces
-from .math import evaluate, larger, operate
-from .operands import Operands, along, cuts, distinct, nest_of
+from .math import larger, operate
+from .operands import Operands, along, cuts
 
 WIDEST_PANEL = 8  # vectors of gates that are summed up side by side
 FIRST_CACHE = 6144  # floats of weights that stay in the first-level cache of any processor of today, beside the rest
-
-
-def emit_cumulate(kernel: Cumulate, operands: Operands, code: Code) -> None:
-    """Row by row, element by element."""
-    sources = distinct(loads(kernel.source) + (loads(kernel.factor) if kernel.factor is not None else []))
-    tensors = [kernel.out, *sources]
-    index = {source.tobytes(): number for number, source in enumerate(sources, 1)}
-    initial = [kernel.initial] if kernel.initial is not None else []
-    pointers = [operands.pointer(tensor) for tensor in [*tensors, *initial]]
-    row_sizes, row_steps = nest_of([along(tensor, 0) for tensor in [*tensors, *initial]])
-    sizes, steps = nest_of(
-        [along(tensor, 1) for tensor in tensors] + [np.zeros(kernel.out.shape[1], int)] * len(initial)
-    )
-
-    def row(at: list[Pointer], _: list[Value]) -> list[Value]:
-        def element(there: list[Pointer], values: list[Value]) -> list[Value]:
-            def load(node: Load) -> Value:
-                return code.load(there[index[node.addresses.tobytes()]], 1, 1)
-
-            total = evaluate(code, kernel.source, load, None, 1)
-            if kernel.factor is not None:
-                total = code.multiply_add(values[0], evaluate(code, kernel.factor, load, None, 1), total)
-            else:
-                total = code.binary("fadd", values[0], total)
-            code.store(values[0] if kernel.exclusive else total, there[0], 1)
-            return [total]
-
-        start = code.load(at[-1], 1, 1) if initial else code.number(0, 1)
-        code.nest(sizes, steps, at, element, [start])
-        return []
-
-    code.nest(row_sizes, row_steps, pointers, row)
 
 
 def emit_scan(kernel: Scan, memory: Memory, target: Target, operands: Operands, code: Code) -> None:
