@@ -12,12 +12,12 @@ import onnx
 import torch
 from torch import nn
 
-from ..models.streaming.state import flatten_state
-from ..runtime.bundle import BundleInfo, Port, State, load_bundle
+from ..runtime.bundle import BundleInfo, Port, load_bundle
 from ..runtime.golden import Golden
 from ..runtime.windows import window_pair
 from .macs import macs_per_step
 from .onnx import export_graph, input_ports
+from .rings import state_ports
 from .verify import TOLERANCE, excitation_inputs, frame_of, verify
 
 SAMPLE_RATE = 16000
@@ -100,7 +100,6 @@ def _describe(
     comment: str,
 ) -> BundleInfo:
     pair = window_pair(model.window)
-    states = flatten_state(model.initial_state(1))
     return BundleInfo(
         name=name,
         task=model.task,
@@ -115,7 +114,7 @@ def _describe(
         outputs=(
             Port("enhanced", "spectrum", (1, model.channels_out, 1, pair.bins, 2), MEANINGS.get(str(model.task), "")),
         ),
-        states=tuple(State(f"state.{key}", f"state.{key}.next", tuple(value.shape)) for key, value in states.items()),
+        states=state_ports(graph),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         macs_per_frame=macs_per_step(graph),
         license=license,

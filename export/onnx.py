@@ -10,10 +10,11 @@ import torch
 from onnxscript import optimizer
 from torch import nn
 
-from ..models.streaming.state import State, flatten_state, unflatten_state
+from ..models.streaming.state import State, flatten_state, ring_paths, unflatten_state
 from ..runtime.bundle import Port
 from ..runtime.errors import HearloopError
 from ..runtime.windows import window_pair
+from .rings import emit_entries
 from .simplify import simplify
 
 OPSET = 18
@@ -78,6 +79,8 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
     Inputs `spectrum` [1, C, 1, F, 2], the model's `extra_inputs`, and `state.<path>`; outputs `enhanced` and
     `state.<path>.next`; all float32 with static shapes. Batch norms and every other constant expression are folded.
 
+    Of a state in `Rings` the output is the new entry alone.
+
     Raises
     ------
     ExportError
@@ -106,7 +109,7 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
     folded = optimizer.optimize(
         program.model_proto, input_size_limit=FOLD_LIMIT_BYTES, output_size_limit=FOLD_LIMIT_BYTES
     )
-    return simplify(folded)
+    return emit_entries(simplify(folded), [f"state.{path}" for path in ring_paths(step.structure)])
 
 
 @contextmanager

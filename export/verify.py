@@ -11,8 +11,10 @@ from torch import nn
 
 from ..models.frontend import Stft
 from ..runtime.bundle import Port
+from ..runtime.state_ring import StateRing
 from .excitation import excitation
 from .onnx import ExportError, input_ports
+from .rings import state_ports
 
 FRAMES = 250
 TOLERANCE = 1e-4
@@ -65,14 +67,19 @@ def run_steps(graph: onnx.ModelProto, inputs: Iterable[Mapping[str, np.ndarray]]
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     outputs = [item.name for item in session.get_outputs()]
-    state = {
-        item.name: np.zeros(item.shape, np.float32) for item in session.get_inputs() if item.name.startswith("state.")
-    }
+    states = state_ports(graph)
+    rings = {port.name: StateRing(port) for port in states if port.kind == "ring"}
+    state = {port.name: np.zeros(port.shape, np.float32) for port in states}
+    state |= {name: ring.memory for name, ring in rings.items()}
     enhanced = []
     for frame in inputs:
         result = dict(zip(outputs, session.run(outputs, {**frame, **state}), strict=True))
         enhanced.append(result["enhanced"])
-        state = {name: result[f"{name}.next"] for name in state}
+        for name in state.keys() - rings.keys():
+            state[name] = result[f"{name}.next"]
+        for name, ring in rings.items():
+            ring.entry[...] = result[f"{name}.next"]
+            ring.push()
     return np.concatenate(enhanced, axis=2)
 
 

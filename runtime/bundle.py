@@ -23,7 +23,7 @@ SCHEMA = 1
 TASKS = ("enhance", "separate", "target", "echo")
 FRONT_ENDS = ("stft", "waveform")
 ROLES = ("audio", "spectrum", "embedding", "reference")
-STATE_KINDS = ("carry",)
+STATE_KINDS = ("carry", "ring")
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 BUNDLE_FOLDER = Path(__file__).parent / "bundles"
 
@@ -42,7 +42,9 @@ class Port:
 class State:
     """One tensor that the model remembers: graph input `name`, graph output `next`, and how it is carried over.
 
-    `kind` is "carry": the next value replaces the old one.
+    `kind` is "carry": the next value replaces the old one; or "ring": the state holds past entries along `axis`, the
+    step gives only the new one, and whoever holds the state writes it over the oldest. The model does not care in which
+    order the entries lie.
     """
 
     name: str
@@ -50,6 +52,12 @@ class State:
     shape: tuple[int, ...]
     kind: str = "carry"
     initial: float = 0.0
+    axis: int | None = None
+
+    @property
+    def next_shape(self) -> tuple[int, ...]:
+        """Shape of the graph's output: that of the state, or of one entry of a ring."""
+        return tuple(1 if axis == self.axis else size for axis, size in enumerate(self.shape))
 
 
 @dataclass(frozen=True)
@@ -280,7 +288,7 @@ def _check_graph(info: BundleInfo, inputs: Sequence[Any], outputs: Sequence[Any]
     told_inputs = [(port.name, port.shape) for port in info.inputs]
     told_inputs += [(state.name, state.shape) for state in info.states]
     told_outputs = [(port.name, port.shape) for port in info.outputs]
-    told_outputs += [(state.next, state.shape) for state in info.states]
+    told_outputs += [(state.next, state.next_shape) for state in info.states]
     for direction, told, nodes in (("input", told_inputs, inputs), ("output", told_outputs, outputs)):
         found = {node.name: node for node in nodes}
         for name, shape in told:
@@ -357,8 +365,12 @@ class _Reader:
             initial = item.typed("initial", (int, float), "a number")
             if isinstance(initial, bool) or not abs(initial) <= LARGEST_FLOAT32:
                 item._reject("initial", initial, "a finite number")
-            name, following = item.text("name"), item.text("next")
-            states.append(State(name, following, item.shape(), item.choice("kind", STATE_KINDS), float(initial)))
+            name, following, shape = item.text("name"), item.text("next"), item.shape()
+            kind = item.choice("kind", STATE_KINDS)
+            axis = item.integer("axis", 0) if kind == "ring" else None
+            if axis is not None and axis >= len(shape):
+                item._reject("axis", axis, f"an axis of the shape {list(shape)}")
+            states.append(State(name, following, shape, kind, float(initial), axis))
         return tuple(states)
 
     def _reject(self, key: str, value: Any, expected: str) -> None:

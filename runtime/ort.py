@@ -2,7 +2,8 @@
 
 ONNX Runtime's defaults are made for throughput: a pool of threads that spin while they wait. With frames of 8 ms that
 burns a core and misses deadlines, so there is one thread and no spinning. All tensors are bound once. Every state has
-two buffers, and two bindings swap their roles from step to step, so that no state is ever copied.
+two buffers, and two bindings swap their roles from step to step, so that no state is ever copied. Of a ring only the
+new entry is.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import onnxruntime
 
 from .bundle import Bundle
 from .errors import EngineError
+from .state_ring import StateRing
 from .stream import Stream, check_state
 
 WARM_UP_STEPS = 8
@@ -47,10 +49,11 @@ class OrtEngine(Stream):
         self.session = session or _session(bundle)
         self.inputs = {port.name: np.zeros(port.shape, np.float32) for port in self.info.inputs}
         self.outputs = {port.name: np.zeros(port.shape, np.float32) for port in self.info.outputs}
+        self._rings = {state.name: StateRing(state) for state in self.info.states if state.kind == "ring"}
+        self._carried = [state for state in self.info.states if state.kind == "carry"]
         # One array per side and state; side 0 is read first.
         self._states = [
-            {state.name: np.full(state.shape, state.initial, np.float32) for state in self.info.states}
-            for _ in range(2)
+            {state.name: np.full(state.shape, state.initial, np.float32) for state in self._carried} for _ in range(2)
         ]
         self._bindings = [self._bind(side) for side in range(2)]
         self._side = 0
@@ -60,9 +63,11 @@ class OrtEngine(Stream):
 
     def _bind(self, side: int) -> onnxruntime.IOBinding:
         binding = self.session.io_binding()
-        for name, array in {**self.inputs, **self._states[side]}.items():
+        memories = {name: ring.memory for name, ring in self._rings.items()}
+        for name, array in {**self.inputs, **self._states[side], **memories}.items():
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
-        following = {state.next: self._states[1 - side][state.name] for state in self.info.states}
+        following = {state.next: self._states[1 - side][state.name] for state in self._carried}
+        following |= {ring.state.next: ring.entry for ring in self._rings.values()}
         for name, array in {**self.outputs, **following}.items():
             binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
         return binding
@@ -73,11 +78,15 @@ class OrtEngine(Stream):
         except Exception as error:  # onnxruntime's own exception types are private
             raise EngineError(f"model {self.info.name!r}: ONNX Runtime failed in a step ({error})") from error
         self._side = 1 - self._side
+        for ring in self._rings.values():
+            ring.push()
 
     def reset(self) -> None:
         self._side = 0
-        for state in self.info.states:
+        for state in self._carried:
             self._states[0][state.name][:] = state.initial
+        for ring in self._rings.values():
+            ring.reset()
         for array in self.outputs.values():
             array[:] = 0
 
@@ -85,16 +94,19 @@ class OrtEngine(Stream):
         return OrtEngine(self.bundle, self.session)
 
     def save_state(self) -> dict[str, np.ndarray]:
-        """A copy of the state, by the names of the graph's inputs."""
-        return {name: array.copy() for name, array in self.states.items()}
+        """A copy of the state, by the names of the graph's inputs; of a ring the oldest entry first."""
+        rings = {name: ring.save() for name, ring in self._rings.items()}
+        return {name: array.copy() for name, array in self._states[self._side].items()} | rings
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from a saved state, of this or of another engine."""
         check_state(state, {name: array.shape for name, array in self.states.items()})
-        for name, array in self.states.items():
+        for name, array in self._states[self._side].items():
             array[...] = state[name]
+        for name, ring in self._rings.items():
+            ring.load(state[name])
 
     @property
     def states(self) -> dict[str, np.ndarray]:
-        """The current state by name; writing into the arrays changes the state."""
-        return self._states[self._side]
+        """The current state by name; writing into the arrays changes the state. A ring starts anywhere."""
+        return self._states[self._side] | {name: ring.memory for name, ring in self._rings.items()}

@@ -91,7 +91,8 @@ def fetch(
 
     states = {state.name: state.next for state in bundle.info.states}
     initial = {state.name: state.initial for state in bundle.info.states}
-    compiled = compile_model(bundle.model, states, initial, target, options, progress)
+    rings = {state.name: state.axis for state in bundle.info.states if state.axis is not None}
+    compiled = compile_model(bundle.model, states, initial, target, options, progress, rings)
     with contextlib.suppress(OSError):  # a full or read-only disk: it is compiled again next time
         _write(entry_path(bundle, options, target), _pack(compiled))
     return compiled

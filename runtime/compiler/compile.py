@@ -26,6 +26,7 @@ def compile_model(
     target: Target | None = None,
     options: Options | None = None,
     progress: Progress = lambda stage, fraction: None,
+    rings: Mapping[str, int] | None = None,
 ) -> Compiled:
     """Compile a streaming ONNX model.
 
@@ -41,6 +42,8 @@ def compile_model(
         By default this machine's processor.
     progress : callable
         Is told the stage that begins, and the fraction of the work done before it.
+    rings : mapping of str to int, optional
+        States whose output is only the new entry -> axis of the entries; see `bundle.State`.
 
     Raises
     ------
@@ -51,7 +54,7 @@ def compile_model(
     progress("read", 0.0)
     source = read_model(model)
     progress("lower", 0.1)
-    program = lower(source, dict(states))
+    program = lower(source, dict(states), rings)
     set_initial_values(program, initial or {})
     for name, run in PASSES.items():
         progress(name, 0.2)

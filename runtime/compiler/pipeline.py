@@ -9,11 +9,13 @@ from .passes.redirect import redirect
 from .passes.regular import make_regular
 from .passes.rings import place_rings
 from .passes.scans import merge_scans
+from .passes.windows import give_windows
 from .program import Program
 
 PASSES: dict[str, Callable[[Program], None]] = {
     "fuse": fuse,
     "fold gains": fold_affine,
+    "give windows": give_windows,
     "place rings": place_rings,
     "store states": store_states,
     "redirect": redirect,

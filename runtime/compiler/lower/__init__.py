@@ -21,7 +21,7 @@ from .nodes import lower_node, supported_operators
 __all__ = ["lower", "supported_operators"]
 
 
-def lower(model: onnx.ModelProto, states: Mapping[str, str]) -> Program:
+def lower(model: onnx.ModelProto, states: Mapping[str, str], rings: Mapping[str, int] | None = None) -> Program:
     """Turn a model into a program.
 
     Parameters
@@ -30,6 +30,9 @@ def lower(model: onnx.ModelProto, states: Mapping[str, str]) -> Program:
         From `read_model`.
     states : mapping of str to str
         Graph input -> graph output that is its next value.
+    rings : mapping of str to int, optional
+        Graph input -> axis of its entries, for states whose output is the new entry alone. What it becomes is written
+        as if all entries moved up by one; a pass makes it a window that moves instead.
 
     Raises
     ------
@@ -53,7 +56,7 @@ def lower(model: onnx.ModelProto, states: Mapping[str, str]) -> Program:
     for node in graph.node:
         lower_node(environment, node)
     ports = [
-        StatePort(name, following, inputs[name], _fitted(environment, values[following], inputs[name].shape, following))
+        StatePort(name, following, inputs[name], _next(environment, following, inputs[name], (rings or {}).get(name)))
         for name, following in states.items()
     ]
     outputs = {}
@@ -69,8 +72,13 @@ def lower(model: onnx.ModelProto, states: Mapping[str, str]) -> Program:
     return Program(graph.name, memory, environment.kernels, plain, outputs, ports, dtypes)
 
 
-def _fitted(environment: Environment, value: Any, shape: tuple[int, ...], name: str) -> Addresses:
-    addresses = environment.addresses(value)
-    if addresses.shape != shape:
-        raise UnsupportedModel(f"state output {name!r} has shape {list(addresses.shape)}, its input {list(shape)}")
+def _next(environment: Environment, name: str, current: Addresses, axis: int | None) -> Addresses:
+    """What a state becomes: the output of this name, or for a ring all entries but the oldest, and the output."""
+    addresses = environment.addresses(environment.values[name])
+    if axis is not None:
+        addresses = np.concatenate([np.delete(current, 0, axis), addresses], axis)
+    if addresses.shape != current.shape:
+        raise UnsupportedModel(
+            f"state output {name!r} has shape {list(addresses.shape)}, its input {list(current.shape)}"
+        )
     return addresses
