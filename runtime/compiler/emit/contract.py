@@ -50,14 +50,12 @@ def _streamed(kernel: Contract, memory: Memory) -> list[Contract]:
     _, rows, columns = kernel.out.shape
     terms = kernel.a.shape[2]
     large = columns * terms > STREAMED and terms > 2 * STREAMS
-    if (
-        rows > 1
-        or not large
-        or is_constant(memory, kernel.b)
-        or abs(stride_along(kernel.b, 2)) > 1
-        or loads(kernel.value)
-    ):
+    fixed = is_constant(memory, kernel.b)
+    if rows > 1 or not large or fixed or abs(stride_along(kernel.b, 2)) > 1:
         return [kernel]
+    out = memory.owner(kernel.out)
+    if any(memory.owner(load.addresses) is out for load in loads(kernel.value)):
+        return [kernel]  # what is behind the product could be overwritten by the sums
     before = Apply("add", (Result(), Load(kernel.out)))
     parts = []
     for start in range(0, terms, STREAMS):
