@@ -119,6 +119,7 @@ def _describe(
         macs_per_frame=macs_per_step(graph),
         license=license,
         comment=comment,
+        level_reference=str(getattr(model, "level_reference", BundleInfo.level_reference)),
         training=training,
         quality=tuple(quality),
         golden=_golden(model),

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 # Name -> module, and class or function; imported when built: the workers of the simulation do not load torch.
 MODELS = {
     "enhance-small": ("enhancement.small", "EnhanceSmall"),
+    "gtcrn": ("enhancement.gtcrn", "Gtcrn"),
+    "gtcrn-8ms": ("enhancement.gtcrn", "gtcrn_8ms"),
     "target": ("target.stream", "Target"),
     "target-small": ("target.stream", "target_small"),
 }

@@ -78,7 +78,13 @@ def _asymmetric(n_fft: int) -> WindowPair:
     return WindowPair(f"asymmetric-{n_fft}-192", analysis, synthesis)
 
 
-WINDOW_PAIRS = {pair.name: pair for pair in (_symmetric(), _asymmetric(512))}
+def _root_hann(n_fft: int) -> WindowPair:
+    """The pair of most published systems: half a window of hop, and so a whole window of latency."""
+    window = np.sin(np.pi * np.arange(n_fft) / n_fft)
+    return WindowPair(f"symmetric-{n_fft}", window, window, n_fft // 2, n_fft // 2)
+
+
+WINDOW_PAIRS = {pair.name: pair for pair in (_symmetric(), _asymmetric(512), _root_hann(512))}
 
 
 def window_pair(name: str) -> WindowPair:

@@ -69,9 +69,9 @@ class CausalConvTranspose2d(nn.Module):
     def forward(self, x: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         x, state = prepend_history(x, state, self.history)
         conv = self.conv
-        if conv.stride == (1, 1) and conv.output_padding == (0, 0) and conv.groups == 1:
+        if conv.stride == (1, 1) and conv.output_padding == (0, 0):
             # The same as a convolution with the kernel turned round, which computes no frame that is cut off again.
             beside = conv.kernel_size[1] - 1 - int(conv.padding[1])
-            turned = conv.weight.flip(2, 3).transpose(0, 1)
-            return functional.conv2d(x, turned, conv.bias, 1, (0, beside), conv.dilation), state
+            turned = conv.weight.flip(2, 3).unflatten(0, (conv.groups, -1)).transpose(1, 2).flatten(0, 1)
+            return functional.conv2d(x, turned, conv.bias, 1, (0, beside), conv.dilation, conv.groups), state
         return conv(x), state

@@ -19,6 +19,8 @@ TOLERANCE = 1e-4  # of the largest output
 # Name of the model, and sizes that make it small enough for a quick test.
 MODELS: dict[str, dict] = {
     "enhance-small": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1},
+    "gtcrn": {},
+    "gtcrn-8ms": {},
     "target": {"channels": 8, "hidden": 6, "blocks": 2, "heads": 2, "memory": 20, "query": 2},
 }
 

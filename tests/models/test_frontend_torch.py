@@ -11,8 +11,6 @@ from hearloop.models.frontend import Stft, enhance
 from hearloop.runtime.errors import AudioError, HearloopError
 from hearloop.runtime.windows import WINDOW_PAIRS
 
-HOP = 128
-
 
 class PassThrough(nn.Module):
     """A model that changes nothing and remembers nothing."""
@@ -34,12 +32,12 @@ def window(request) -> str:
 
 
 def test_the_spectrum_is_that_of_the_samples_that_end_with_the_frame(window, tolerances):
-    pair = WINDOW_PAIRS[window]
-    audio = np.random.default_rng(0).standard_normal((2, 3, 20 * HOP)).astype(np.float32)
+    pair, hop = WINDOW_PAIRS[window], WINDOW_PAIRS[window].hop_length
+    audio = np.random.default_rng(0).standard_normal((2, 3, 20 * hop)).astype(np.float32)
     spectrum, _ = Stft(window).analysis(torch.from_numpy(audio))
     padded = np.concatenate([np.zeros((2, 3, pair.n_fft), np.float32), audio], axis=-1)
     for frame in range(20):
-        end = pair.n_fft + HOP * (frame + 1)
+        end = pair.n_fft + hop * (frame + 1)
         expected = np.fft.rfft(pair.analysis * padded[..., end - pair.n_fft : end])
         found = spectrum[:, :, frame].numpy()
         assert (
@@ -49,22 +47,22 @@ def test_the_spectrum_is_that_of_the_samples_that_end_with_the_frame(window, tol
 
 
 def test_synthesis_is_windowed_overlap_add(window, tolerances):
-    pair = WINDOW_PAIRS[window]
+    pair, hop = WINDOW_PAIRS[window], WINDOW_PAIRS[window].hop_length
     length = len(pair.synthesis)
     rng = np.random.default_rng(1)
     spectrum = rng.standard_normal((9, pair.bins, 2)).astype(np.float32)
     audio, _ = Stft(window).synthesis(torch.from_numpy(spectrum)[None, None])
-    expected = np.zeros(8 * HOP + length)
+    expected = np.zeros(8 * hop + length)
     for frame in range(9):
         segment = np.fft.irfft(spectrum[frame, :, 0] + 1j * spectrum[frame, :, 1], pair.n_fft)
-        expected[frame * HOP : frame * HOP + length] += segment[-length:] * pair.synthesis
-    error = np.abs(audio[0, 0].numpy() - expected[: 9 * HOP]).max()
+        expected[frame * hop : frame * hop + length] += segment[-length:] * pair.synthesis
+    error = np.abs(audio[0, 0].numpy() - expected[: 9 * hop]).max()
     assert error <= tolerances["front end"] * np.abs(expected).max()
 
 
 def test_analysis_and_synthesis_only_delay(window, tolerances):
-    audio = torch.rand(2, 2, 50 * HOP) * 2 - 1
     stft = Stft(window)
+    audio = torch.rand(2, 2, 50 * stft.hop_length) * 2 - 1
     delayed, _ = stft.synthesis(stft.analysis(audio)[0])
     assert (delayed[..., stft.lookahead :] - audio[..., : -stft.lookahead]).abs().max() <= tolerances["front end"]
     assert delayed[..., : stft.lookahead].abs().max() <= tolerances["front end"]
@@ -74,11 +72,11 @@ def test_analysis_and_synthesis_only_delay(window, tolerances):
 @given(frames=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))
 def test_every_split_of_the_signal_gives_the_same_spectrum_and_sound(window, tolerances, frames, seed):
     stft = Stft(window)
-    audio = torch.randn(2, 1, HOP * sum(frames), generator=torch.Generator().manual_seed(seed))
+    audio = torch.randn(2, 1, stft.hop_length * sum(frames), generator=torch.Generator().manual_seed(seed))
     whole, _ = stft.analysis(audio)
     sound, _ = stft.synthesis(whole)
     memory, ramp, spectra, sounds = None, None, [], []
-    for chunk in audio.split([HOP * count for count in frames], dim=-1):
+    for chunk in audio.split([stft.hop_length * count for count in frames], dim=-1):
         spectrum, memory = stft.analysis(chunk, memory)
         part, ramp = stft.synthesis(spectrum, ramp)
         spectra.append(spectrum)

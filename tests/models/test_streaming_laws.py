@@ -91,6 +91,7 @@ CASES = {
     ),
     "enhance-small": Case(lambda: build("enhance-small"), (1, 257, 2), 2, "model"),
     "attention between frames": Case(lambda: FrameAttention(8, 2, window=6, bands=5, query=3), (5, 8), 1, "attention"),
+    "gtcrn": Case(lambda: build("gtcrn"), (1, 257, 2), 2, "model"),
     "target": Case(
         lambda: Steered(build("target", channels=8, hidden=6, blocks=2, heads=2, memory=6, query=2)),
         (2, 97, 2),
