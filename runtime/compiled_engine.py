@@ -25,6 +25,8 @@ class CompiledEngine(Stream):
         A model that is compiled already; by default it comes from the cache, or is compiled now.
     code : LoadedCode, optional
         Machine code to share with other streams.
+    constants : ndarray, optional
+        The constants in place, to share with other streams.
 
     Raises
     ------
@@ -40,12 +42,15 @@ class CompiledEngine(Stream):
         options: Options | None = None,
         compiled: Compiled | None = None,
         code: LoadedCode | None = None,
+        constants: np.ndarray | None = None,
     ):
         self.bundle, self.info = bundle, bundle.info
         self.compiled = compiled or fetch(bundle, options or Options())
         self.code = code or load(self.compiled.object_code)
-        self.constants = aligned(len(self.compiled.constants))
-        self.constants[:] = self.compiled.constants
+        if constants is None:
+            constants = aligned(len(self.compiled.constants))
+            constants[:] = self.compiled.constants
+        self.constants = constants
         self.memory = aligned(self.compiled.memory_size)
         self.inputs = {name: self._view(slot.offset, slot.shape) for name, slot in sorted(self.compiled.inputs.items())}
         self.outputs = {
@@ -71,7 +76,7 @@ class CompiledEngine(Stream):
             array[...] = 0
 
     def another(self) -> "CompiledEngine":
-        return CompiledEngine(self.bundle, compiled=self.compiled, code=self.code)
+        return CompiledEngine(self.bundle, compiled=self.compiled, code=self.code, constants=self.constants)
 
     def save_state(self) -> dict[str, np.ndarray]:
         """A copy of the state, by the names of the graph's inputs."""

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from .auto_engine import AutoEngine
 from .bundle import Bundle, BundleInfo
 from .compiled_engine import CompiledEngine
 from .compiler.cache import lookup
@@ -23,10 +24,13 @@ class Engine(Protocol):
     Fill `inputs`, call `step`, read `outputs`. The arrays stay the same for the life of the engine.
     """
 
-    name: str
     info: BundleInfo
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
+
+    @property
+    def name(self) -> str:
+        """Of what runs now."""
 
     def step(self, inputs: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
         """Turn one frame and the state into one frame and the next state; see `stream.Stream.step`."""
@@ -59,7 +63,12 @@ class NativeEngine(Engine, Protocol):
     constants: np.ndarray
 
 
-def open_engine(model: str | Path | Bundle, engine: str = "auto", states: Mapping[str, str] | None = None) -> Engine:
+def open_engine(
+    model: str | Path | Bundle,
+    engine: str = "auto",
+    states: Mapping[str, str] | None = None,
+    half_weights: bool = False,
+) -> Engine:
     """Open a model with an engine.
 
     Parameters
@@ -68,9 +77,12 @@ def open_engine(model: str | Path | Bundle, engine: str = "auto", states: Mappin
         Name of a shipped bundle, path of a bundle or of any other streaming ONNX model, or a loaded bundle.
     engine : {"auto", "ort", "compiled"}
         "compiled" compiles the model if it is not in the cache, which takes seconds. "auto" takes the compiled form
-        if there is one (see `hearloop compile`), and ONNX Runtime if not.
+        if there is one (see `hearloop compile`). If not, it begins with ONNX Runtime, compiles in the background, and
+        changes over between two steps; see `auto_engine.AutoEngine`.
     states : mapping of str to str, optional
         Input -> output that is its next value; see `states.load_model` for what is found without it.
+    half_weights : bool
+        With "compiled": keep the weights of matrix-vector products as float16; see `compiler.compiled.Options`.
 
     Raises
     ------
@@ -82,8 +94,11 @@ def open_engine(model: str | Path | Bundle, engine: str = "auto", states: Mappin
     if engine not in ENGINES:
         raise EngineError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
     loaded = load_model(model, states)
+    if half_weights and engine != "compiled":
+        raise EngineError(f"half_weights goes with engine 'compiled', not with {engine!r}")
     if engine == "compiled":
-        return CompiledEngine(loaded)
-    if engine == "auto" and (compiled := lookup(loaded, Options())) is not None:
-        return CompiledEngine(loaded, compiled=compiled)
-    return OrtEngine(loaded)
+        return CompiledEngine(loaded, Options(half_weights=half_weights))
+    if engine == "ort":
+        return OrtEngine(loaded)
+    compiled = lookup(loaded, Options())
+    return CompiledEngine(loaded, compiled=compiled) if compiled is not None else AutoEngine(loaded)

@@ -104,11 +104,12 @@ class LiveLoop:
             raise EngineError(f"path is {path!r}; expected one of {', '.join(PATHS)}")
         self.device, self.controls = device, controls or Controls()
         self.channels, self.sample_rate = device.input_channels, device.sample_rate
-        self.engine_name = self.model_name = "none"
+        self._engine: Engine | None = None
+        self.model_name = "none"
         model_rate, frame, native = 16000, 128, False
         if wet_path is None:
-            opened = open_engine(model, engine)
-            self.engine_name, self.model_name = opened.name, opened.info.name
+            opened = self._engine = open_engine(model, engine)
+            self.model_name = opened.info.name
             model_rate, frame = opened.info.sample_rate, opened.info.frame
             wet_path, native = self._wet_path_maker(opened), isinstance(opened, NativeEngine)
         if path == "native" and not native:
@@ -129,6 +130,16 @@ class LiveLoop:
         self._past_events: Counter[str] = Counter()
         self._started_ns = self._ended_ns = 0
         self._last_sample: int | None = None
+
+    @property
+    def engine_name(self) -> str:
+        """Of the engine that runs now; "auto" may begin with one and go on with another."""
+        return self._engine.name if self._engine is not None else "none"
+
+    @property
+    def engine_note(self) -> str:
+        """Why the model is not run as machine code, where that was wanted and is known."""
+        return str(getattr(self._engine, "note", ""))
 
     def _wet_path_maker(self, engine: Engine) -> WetPathMaker:
         return lambda chunk: WetPath(engine, self.channels, self.sample_rate, chunk)

@@ -68,7 +68,7 @@ class Processor:
         self.channels, self.sample_rate, self.block_size = channels, sample_rate, block_size
         self.controls = Controls(**controls)
         opened = open_engine(model, engine)
-        self.engine = opened.name
+        self._engine = opened
         self.info = opened.info
         self._wet = WetPath(opened, channels, sample_rate, block_size)
         self._stage = OutputStage(channels, sample_rate, self._wet.latency_samples, self.controls, ceiling_dbfs)
@@ -78,6 +78,11 @@ class Processor:
     @property
     def latency(self) -> Ledger:
         return self._wet.latency
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine that runs now: "auto" may begin with one and go on with another."""
+        return self._engine.name
 
     @property
     def events(self) -> dict[str, int]:

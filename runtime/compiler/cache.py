@@ -11,13 +11,15 @@ import hashlib
 import io
 import json
 import os
+import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from time import time
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ from .target import Target, host_target
 MAGIC = b"hearloop compiled model 1\n"
 DIGEST_BYTES = 32
 LARGEST_FOLDER_BYTES = 1 << 30
+LEFT_OVER_S = 24 * 3600
 
 
 def cache_folder() -> Path:
@@ -70,6 +73,8 @@ def entry_path(bundle: Bundle, options: Options, target: Target | None = None) -
 def lookup(bundle: Bundle, options: Options, target: Target | None = None) -> Compiled | None:
     """The compiled form of a model, if there is a whole one."""
     path = entry_path(bundle, options, target)
+    if not _is_private(path.parent):
+        return None
     try:
         content = path.read_bytes()
         return _unpack(content)
@@ -87,19 +92,63 @@ def fetch(
     found = lookup(bundle, options, target)
     if found is not None:
         return found
+    path = entry_path(bundle, options, target)
+    with _alone(path.with_suffix(".lock")):
+        found = lookup(bundle, options, target)  # another process may have made it meanwhile
+        if found is not None:
+            return found
+        compiled = _compile(bundle, options, target, progress)
+        with contextlib.suppress(OSError):  # a full or read-only disk: it is compiled again next time
+            _write(path, _pack(compiled))
+        return compiled
+
+
+def _compile(
+    bundle: Bundle, options: Options, target: Target | None, progress: Callable[[str, float], None]
+) -> Compiled:
     from .compile import compile_model  # needs onnx, which a stream that finds its code does not
 
     states = {state.name: state.next for state in bundle.info.states}
     initial = {state.name: state.initial for state in bundle.info.states}
     rings = {state.name: state.axis for state in bundle.info.states if state.axis is not None}
-    compiled = compile_model(bundle.model, states, initial, target, options, progress, rings)
-    with contextlib.suppress(OSError):  # a full or read-only disk: it is compiled again next time
-        _write(entry_path(bundle, options, target), _pack(compiled))
-    return compiled
+    return compile_model(bundle.model, states, initial, target, options, progress, rings)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one process at a time compile an entry; the system frees the lock of one that is killed.
+
+    Without locks, on a disk that cannot be written or another system, the work may be done twice, which harms nobody.
+    """
+    try:
+        import fcntl  # exists on Unix only
+
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = path.open("wb")
+    except (ImportError, OSError):
+        yield
+        return
+    with file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else could put something there for us to run."""
+    if not hasattr(os, "geteuid"):
+        return True
+    try:
+        found = folder.stat()
+    except OSError:
+        return True  # there is nothing to be read
+    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_private(path.parent):
+        raise PermissionError(f"{path.parent} can be written by others")
     _make_room(path.parent, len(content))
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
@@ -112,7 +161,11 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Let the oldest entries go when there are too many."""
+    """Let the oldest entries go when there are too many, and what killed processes have left."""
+    for path in (*folder.glob("*.part"), *folder.glob("*.lock")):
+        with contextlib.suppress(OSError):
+            if time() - path.stat().st_mtime > LEFT_OVER_S:
+                path.unlink()
     entries = sorted(folder.glob("*.bin"), key=lambda path: path.stat().st_mtime)
     total = size + sum(path.stat().st_size for path in entries)
     for path in entries:

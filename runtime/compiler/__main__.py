@@ -1,0 +1,45 @@
+"""`python -m hearloop.runtime.compiler`: compile one model into the cache, in the background of another process.
+
+Standard input holds one line of JSON, {"name", "states": [fields of a State]}, and then the model.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+
+from ..bundle import Bundle, State
+from ..errors import HearloopError
+from ..states import StepInfo
+from .cache import fetch
+from .compiled import Options
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    _step_back()
+    header = json.loads(sys.stdin.buffer.readline())
+    states = tuple(State(**{**state, "shape": tuple(state["shape"])}) for state in header["states"])
+    try:
+        info = StepInfo(header["name"], (), (), states)
+        fetch(Bundle(info=info, model=sys.stdin.buffer.read()), Options())  # type: ignore[arg-type]
+    except HearloopError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _step_back() -> None:
+    """Take only what processor time nobody else wants, and do not outlive the process that asked."""
+    if hasattr(os, "nice"):
+        os.nice(19)
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

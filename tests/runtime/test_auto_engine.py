@@ -1,0 +1,219 @@
+"""Engine "auto": ONNX Runtime at once, machine code when it is ready, and nothing heard of the change."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from hearloop.runtime import Processor, open_engine
+from hearloop.runtime.auto_engine import AutoEngine
+from hearloop.runtime.bundle import load_bundle
+from hearloop.runtime.compiler import cache, compile
+from hearloop.runtime.compiler.compiled import Options
+from hearloop.runtime.ort import OrtEngine
+from hearloop.runtime.states import load_model
+
+LONGEST_S = 120
+
+
+def frames(engine, random):
+    while True:
+        yield {name: random.standard_normal(array.shape).astype(np.float32) for name, array in engine.inputs.items()}
+
+
+def until_moved(engine, each):
+    """Call `each` until the engine has moved over, and 50 times more; returns at which call it was."""
+    moved, count, deadline = None, 0, time.monotonic() + LONGEST_S
+    while moved is None or count < moved + 50:
+        each(count)
+        count += 1
+        if moved is None and engine.name == "compiled":
+            moved = count
+        time.sleep(0.001)
+        assert time.monotonic() < deadline, f"still on {engine.name}: {engine.note}"
+    return moved
+
+
+@pytest.mark.parametrize("patience", [1, 37])
+def test_the_output_is_that_of_a_stream_without_interruption(patience, rng):
+    bundle = load_bundle("enhance-small")
+    engine, steady = AutoEngine(bundle, patience_steps=patience), OrtEngine(bundle)
+    source, worst = frames(engine, rng), []
+    assert engine.name == "ort"
+
+    def step(_):
+        inputs = next(source)
+        found, expected = engine.step(inputs), steady.step(inputs)
+        for name, values in expected.items():
+            worst.append(np.abs(found[name] - values).max() / np.abs(values).max())
+
+    assert until_moved(engine, step) > patience
+    assert max(worst) < 1e-4
+    assert engine.note == ""
+    for name, values in steady.save_state().items():
+        np.testing.assert_allclose(engine.save_state()[name], values, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_done_to_the_stream_meanwhile_is_done_to_its_follower(rng):
+    bundle = load_bundle("enhance-small")
+    engine, steady = AutoEngine(bundle, patience_steps=1), OrtEngine(bundle)
+    source = frames(engine, rng)
+    saved = steady.save_state()
+
+    def step(count):
+        nonlocal saved
+        for each in (engine, steady):
+            if count % 7 == 3:
+                each.reset()
+            if count % 11 == 5:
+                each.load_state(saved)
+        inputs = next(source)
+        found, expected = engine.step(inputs), steady.step(inputs)
+        if count % 13 == 0:
+            saved = steady.save_state()
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, atol=1e-4 * np.abs(values).max())
+
+    until_moved(engine, step)
+
+
+def test_the_processor_moves_over_without_a_trace(rng):
+    cache.fetch(load_bundle("enhance-small"), Options())
+    bundle = load_bundle("enhance-small")
+    samples = 0.1 * rng.standard_normal((2, 16000 * 6)).astype(np.float32)
+    moving, steady = Processor(bundle, 2, engine="ort"), Processor(bundle, 2, engine="ort")
+    engines = [AutoEngine(bundle, patience_steps=20) for _ in range(2)]
+    moving._wet.frames.engines[:] = engines
+    moving._wet.frames.inputs = [each.inputs["spectrum"].view(np.complex64)[0, :, 0, :, 0] for each in engines]
+    moving._wet.frames.outputs = [each.outputs["enhanced"].view(np.complex64)[0, :, 0, :, 0] for each in engines]
+    at = 0
+    while at < samples.shape[1]:
+        block = samples[:, at : at + int(rng.integers(1, 700))]
+        np.testing.assert_allclose(moving.process(block), steady.process(block), atol=1e-5)
+        at += block.shape[1]
+        time.sleep(0.004)
+    assert [each.name for each in engines] == ["compiled", "compiled"]
+
+
+def unsupported(path: Path) -> Path:
+    """A model with an operator that the compiler does not know."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy")
+    node = helper.make_node("Det", ["square"], ["d"], name="the determinant")
+    shape = helper.make_tensor("shape", TensorProto.INT64, [3], [2, 2, 2])
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["square"]), node]
+    nodes += [helper.make_node("ReduceSum", ["d"], ["sum"]), helper.make_node("Add", ["x", "sum"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [x], [y], [shape])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+def test_a_model_that_cannot_be_compiled_goes_on_and_says_why(tmp_path):
+    engine = AutoEngine(load_model(unsupported(tmp_path / "det.onnx")), patience_steps=1)
+    deadline = time.monotonic() + LONGEST_S
+    while not engine.note and time.monotonic() < deadline:
+        engine.step({"x": np.ones((1, 8), np.float32)})
+        time.sleep(0.01)
+    assert "the determinant" in engine.note
+    assert engine.name == "ort"
+
+
+def test_a_stream_that_is_dropped_is_forgotten():
+    engine = AutoEngine(load_bundle("enhance-small"), patience_steps=1)
+    engine.run()
+    found = weakref.ref(engine)
+    del engine
+    gc.collect()
+    deadline = time.monotonic() + LONGEST_S
+    while any(thread.name == "hearloop compile" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert found() is None
+
+
+def test_a_short_stream_starts_no_compiler():
+    engine = open_engine("enhance-small")
+    for _ in range(20):
+        engine.run()
+    assert not any(thread.name == "hearloop compile" for thread in threading.enumerate())
+
+
+def test_an_entry_is_compiled_once_however_many_ask(monkeypatch):
+    bundle, count, compiled = load_bundle("enhance-small"), [], compile.compile_model
+
+    def counted(*arguments):
+        count.append(threading.get_ident())
+        return compiled(*arguments)
+
+    monkeypatch.setattr(compile, "compile_model", counted)
+    threads = [threading.Thread(target=cache.fetch, args=(bundle, Options())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(count) == 1
+
+
+def test_processes_that_compile_the_same_get_along(tmp_path):
+    code = "from hearloop.tools.main import main; raise SystemExit(main(['compile', 'enhance-small']))"
+    runs = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    printed = [run.communicate(timeout=LONGEST_S)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0], printed
+    assert len(list(cache.cache_folder().glob("*.bin"))) == 1
+    assert list(cache.cache_folder().glob("*.part")) == []
+    assert cache.lookup(load_bundle("enhance-small"), Options()) is not None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_the_compiler_ends_with_the_program_that_started_it():
+    code = (
+        "import time\n"
+        "from hearloop.runtime.auto_engine import AutoEngine\n"
+        "from hearloop.runtime.bundle import load_bundle\n"
+        "engine = AutoEngine(load_bundle('enhance-small'), patience_steps=1)\n"
+        "engine.run()\n"
+        "time.sleep(60)\n"
+    )
+    program = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        children = wait_for(lambda: children_of(program.pid))
+    finally:
+        program.send_signal(signal.SIGKILL)
+        program.wait()
+    wait_for(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children))
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + LONGEST_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of Unix")
+def test_a_folder_that_others_can_write_is_not_used(monkeypatch, tmp_path):
+    folder = tmp_path / "open"
+    folder.mkdir()
+    monkeypatch.setenv("HEARLOOP_CACHE", str(folder))
+    bundle = load_bundle("enhance-small")
+    cache.fetch(bundle, Options())
+    assert cache.lookup(bundle, Options()) is not None
+    folder.chmod(0o777)
+    assert cache.lookup(bundle, Options()) is None
