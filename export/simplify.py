@@ -40,10 +40,12 @@ def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
     return shapes
 
 
-def _is_view(node: onnx.NodeProto, shapes: dict[str, Shape]) -> bool:
+def _is_view(node: onnx.NodeProto, shapes: dict[str, Shape], constants: dict[str, np.ndarray]) -> bool:
     """Whether the output holds the same values in the same order as the first input."""
     if node.op_type in ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"):
         return True
+    if node.op_type == "Slice" and len(node.input) > 4 and not _forward(node.input[4], constants):
+        return False  # a reversal
     if node.op_type in ("Slice", "Expand") or (node.op_type == "Concat" and len(node.input) == 1):
         return shapes[node.input[0]] == shapes[node.output[0]]
     if node.op_type == "Split" and len(node.output) == 1:
@@ -54,6 +56,10 @@ def _is_view(node: onnx.NodeProto, shapes: dict[str, Shape]) -> bool:
         moved = [axis for axis in order if shape[axis] != 1]
         return moved == sorted(moved)
     return False
+
+
+def _forward(steps: str, constants: dict[str, np.ndarray]) -> bool:
+    return steps in constants and bool((constants[steps] > 0).all())
 
 
 def _without_views(
@@ -75,7 +81,7 @@ def _without_views(
         return reshaped[source, shapes[name]]
 
     for node in nodes:
-        if _is_view(node, shapes):
+        if _is_view(node, shapes, constants):
             root[node.output[0]] = root.get(node.input[0], node.input[0])
             continue
         renamed = onnx.NodeProto()
@@ -135,7 +141,9 @@ def _rebuild(model: onnx.ModelProto, nodes: list[onnx.NodeProto], constants: dic
     outputs = [helper.make_tensor_value_info(o.name, 1, _dimensions(o)) for o in model.graph.output]
     initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "step", inputs, outputs, initializers)
-    rebuilt = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    rebuilt = helper.make_model(
+        graph, opset_imports=model.opset_import, ir_version=model.ir_version, functions=model.functions
+    )
     rebuilt.producer_name = "hearloop"
     return onnx.shape_inference.infer_shapes(rebuilt, check_type=True, strict_mode=True)
 

@@ -46,6 +46,12 @@ CASES = {
         {"y": (1, 4, 3)},
         ["Transpose", "Relu"],
     ),
+    "a reversal stays": (
+        [node("Slice", "x last first axes back", "a"), node("Relu", "a", "y")],
+        {"x": (3, 4)},
+        {"y": (3, 4)},
+        ["Slice", "Relu"],
+    ),
     "a chain of views is one": (
         [
             node("Unsqueeze", "x axes", "a"),
@@ -100,7 +106,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_simplification(case):
     nodes, inputs, outputs, expected = CASES[case]
-    model = model_of(nodes, inputs, outputs, axes=AXES)
+    slices = {"last": np.array([-1]), "first": np.array([-(2**63)]), "back": np.array([-1])}
+    model = model_of(nodes, inputs, outputs, axes=AXES, **slices)
     simple = simplify(model)
     onnx.checker.check_model(simple, full_check=True)
     assert [item.op_type for item in simple.graph.node] == expected
