@@ -14,6 +14,7 @@ from ..models.streaming.state import State, flatten_state, ring_paths, unflatten
 from ..runtime.bundle import Port
 from ..runtime.errors import HearloopError
 from ..runtime.windows import window_pair
+from .functions import define_functions, translations
 from .rings import emit_entries
 from .simplify import simplify
 
@@ -98,6 +99,7 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
                 opset_version=OPSET,
                 dynamo=True,
                 optimize=False,
+                custom_translation_table=translations(),
                 verbose=False,
             )
     except ExportError:
@@ -106,8 +108,10 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
         first_line = str(error).strip().splitlines()[0]
         raise ExportError(f"{type(model).__name__} cannot be exported: {first_line}") from error
     assert program is not None  # it is None only where a file name is given
+    graph = program.model_proto
+    define_functions(graph)
     folded = optimizer.optimize(
-        program.model_proto, input_size_limit=FOLD_LIMIT_BYTES, output_size_limit=FOLD_LIMIT_BYTES
+        graph, inline=False, input_size_limit=FOLD_LIMIT_BYTES, output_size_limit=FOLD_LIMIT_BYTES
     )
     return emit_entries(simplify(folded), [f"state.{path}" for path in ring_paths(step.structure)])
 

@@ -13,6 +13,8 @@ MODELS = {
     "enhance-small": ("enhancement.small", "EnhanceSmall"),
     "gtcrn": ("enhancement.gtcrn", "Gtcrn"),
     "gtcrn-8ms": ("enhancement.gtcrn", "gtcrn_8ms"),
+    "enhance-mamba": ("enhancement.mambattention", "mambattention_base"),
+    "enhance-mamba-small": ("enhancement.mambattention", "MambAttention"),
     "target": ("target.stream", "Target"),
     "target-small": ("target.stream", "target_small"),
 }

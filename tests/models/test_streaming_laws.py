@@ -15,6 +15,7 @@ from hearloop.models.streaming.average import ExponentialAverage
 from hearloop.models.streaming.compose import Chain, Residual
 from hearloop.models.streaming.conv1d import CausalConv1d
 from hearloop.models.streaming.conv2d import CausalConv2d
+from hearloop.models.streaming.mamba import FrequencyMamba, TimeMamba
 from hearloop.models.streaming.norm import FrameNorm, RunningNorm
 from hearloop.models.streaming.recurrent import FrequencyGRU, FrequencyLSTM, TimeGRU, TimeLSTM
 from hearloop.models.streaming.state import State, flatten_state, unflatten_state
@@ -92,6 +93,11 @@ CASES = {
     "enhance-small": Case(lambda: build("enhance-small"), (1, 257, 2), 2, "model"),
     "attention between frames": Case(lambda: FrameAttention(8, 2, window=6, bands=5, query=3), (5, 8), 1, "attention"),
     "gtcrn": Case(lambda: build("gtcrn"), (1, 257, 2), 2, "model"),
+    "state space over time": Case(lambda: TimeMamba(4, 2, 3, 4, bands=5), (5, 4), 1, "attention"),
+    "state space over frequency": Case(lambda: Chain(FrequencyMamba(4, 2, 3, 4)), (5, 4), 1, "attention"),
+    "enhance-mamba-small": Case(
+        lambda: build("enhance-mamba-small", channels=8, blocks=2, depth=2, memory=6, heads=2), (1, 257, 2), 2, "model"
+    ),
     "target": Case(
         lambda: Steered(build("target", channels=8, hidden=6, blocks=2, heads=2, memory=6, query=2)),
         (2, 97, 2),
