@@ -108,7 +108,8 @@ class LiveLoop:
         self.model_name = "none"
         model_rate, frame, native = 16000, 128, False
         if wet_path is None:
-            opened = self._engine = open_engine(model, engine)
+            # Only machine code can run inside the callback, so there is no beginning with something else.
+            opened = self._engine = open_engine(model, "compiled" if (path, engine) == ("native", "auto") else engine)
             self.model_name = opened.info.name
             model_rate, frame = opened.info.sample_rate, opened.info.frame
             wet_path, native = self._wet_path_maker(opened), isinstance(opened, NativeEngine)

@@ -100,11 +100,20 @@ def _device(options: argparse.Namespace) -> Device:
 def _watch(loop: LiveLoop, duration: float | None, keyboard: Keyboard, ended: threading.Event) -> None:
     """Until it is over: keys, and one line of status if there is somebody to read it."""
     shown = sys.stderr.isatty()
+    engine, noted = loop.engine_name, False
     try:
         while not (ended.is_set() or loop.finished or (duration is not None and loop.seconds >= duration)):
             loop.wait(PERIOD_S if duration is None else max(min(PERIOD_S, duration - loop.seconds), 0.001))
             for key in keyboard.pressed():
                 _act(key, loop.controls, ended)
+            if loop.engine_name != engine:
+                engine = loop.engine_name
+                print(
+                    "the model now runs as machine code; from the next start on, inside the audio callback", flush=True
+                )
+            if loop.engine_note and not noted:
+                noted = True
+                print(f"the model stays with engine {engine}: {loop.engine_note}", flush=True)
             if shown:
                 print(f"\r{_status(loop)}\033[K", end="", file=sys.stderr, flush=True)
     finally:

@@ -20,7 +20,9 @@ from hearloop.runtime.auto_engine import AutoEngine
 from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.compiler import cache, compile
 from hearloop.runtime.compiler.compiled import Options
+from hearloop.runtime.live import LiveLoop
 from hearloop.runtime.ort import OrtEngine
+from hearloop.runtime.software_device import SoftwareDevice
 from hearloop.runtime.states import load_model
 
 LONGEST_S = 120
@@ -103,6 +105,25 @@ def test_the_processor_moves_over_without_a_trace(rng):
         at += block.shape[1]
         time.sleep(0.004)
     assert [each.name for each in engines] == ["compiled", "compiled"]
+
+
+def test_the_live_loop_moves_over_while_it_plays(rng):
+    audio = 0.1 * rng.standard_normal((1, 16000)).astype(np.float32)
+    loop = LiveLoop("enhance-small", SoftwareDevice(audio, 16000, seconds=60), "auto")
+    assert (loop.path, loop.engine_name) == ("worker", "ort")
+    cache.fetch(load_bundle("enhance-small"), Options())
+    with loop:
+        wait_for(lambda: loop.engine_name == "compiled")
+        loop.wait(0.5)
+    stats = loop.stats()
+    assert (stats["engine"], stats["failures"], stats["message"]) == ("compiled", 0, "")
+    assert LiveLoop("enhance-small", SoftwareDevice(audio, 16000), "auto").path == "native"
+
+
+def test_a_native_path_is_compiled_for_at_once(rng):
+    audio = np.zeros((1, 1600), np.float32)
+    loop = LiveLoop("enhance-small", SoftwareDevice(audio, 16000), "auto", path="native")
+    assert (loop.path, loop.engine_name) == ("native", "compiled")
 
 
 def unsupported(path: Path) -> Path:
