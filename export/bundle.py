@@ -3,7 +3,7 @@
 import copy
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +12,16 @@ import onnx
 import torch
 from torch import nn
 
-from ..runtime.bundle import BundleInfo, Port, load_bundle
+from ..runtime.bundle import BundleInfo, load_bundle
 from ..runtime.golden import Golden
 from ..runtime.windows import window_pair
 from .macs import macs_per_step
-from .onnx import export_graph, input_ports
+from .onnx import export_graph, input_ports, output_port
 from .rings import state_ports
 from .verify import TOLERANCE, excitation_inputs, frame_of, verify
 
 SAMPLE_RATE = 16000
 GOLDEN_FRAMES = 8
-# What each channel of the output holds.
-MEANINGS = {
-    "enhance": "speech",
-    "separate": "one talker per channel",
-    "target": "the chosen talker",
-    "echo": "speech of the near end",
-}
 
 
 def export_bundle(
@@ -77,17 +70,22 @@ def export_bundle(
     verify(model, graph)
     info = _describe(model, graph, name, license, training or {}, quality or (), comment)
     onnx.helper.set_model_props(graph, info.to_metadata())
+    write(graph, path, check=load_bundle)
+    return info
+
+
+def write(graph: onnx.ModelProto, path: Path, check: Callable[[Path], object] = onnx.checker.check_model) -> None:
+    """Put a model where it belongs in one move, if `check` does not object to the file."""
     handle, temporary = tempfile.mkstemp(suffix=".onnx", prefix=f".{path.stem}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(graph.SerializeToString())
-        load_bundle(temporary)
+        check(Path(temporary))
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-    return info
 
 
 def _describe(
@@ -111,9 +109,7 @@ def _describe(
         front_end="stft",
         window=model.window,
         inputs=input_ports(model),
-        outputs=(
-            Port("enhanced", "spectrum", (1, model.channels_out, 1, pair.bins, 2), MEANINGS.get(str(model.task), "")),
-        ),
+        outputs=(output_port(model),),
         states=state_ports(graph),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         macs_per_frame=macs_per_step(graph),
@@ -130,10 +126,10 @@ def _golden(model: nn.Module) -> Golden:
     """The first frames of the test signal and what PyTorch makes of them, from the initial state."""
     signal = excitation_inputs(model, GOLDEN_FRAMES)
     with torch.no_grad():
-        enhanced, _ = model(*signal.values(), model.initial_state(1))
+        given, _ = model(*signal.values(), model.initial_state(1))
     # One leading axis counts the frames; each entry has the shape of the port.
     inputs = {
         port.name: np.stack([frame_of(port, signal[port.name], t).numpy() for t in range(GOLDEN_FRAMES)])
         for port in input_ports(model)
     }
-    return Golden(inputs, {"enhanced": enhanced.movedim(2, 0).unsqueeze(3).numpy()}, TOLERANCE)
+    return Golden(inputs, {output_port(model).name: given.movedim(2, 0).unsqueeze(3).numpy()}, TOLERANCE)

@@ -19,6 +19,13 @@ from .rings import emit_entries
 from .simplify import simplify
 
 OPSET = 18
+# What each channel of the output holds.
+MEANINGS = {
+    "enhance": "speech",
+    "separate": "one talker per channel",
+    "target": "the chosen talker",
+    "echo": "speech of the near end",
+}
 # Larger than any constant of a model that runs in real time on a CPU: every constant expression is folded.
 FOLD_LIMIT_BYTES = 1 << 26
 
@@ -46,13 +53,21 @@ def input_ports(model: nn.Module) -> tuple[Port, ...]:
     return Port("spectrum", "spectrum", (1, channels, 1, bins, 2), "what the microphones hear"), *extra
 
 
+def output_port(model: nn.Module) -> Port:
+    """What comes out of one step besides the state: the model's `output`, or the enhanced spectrum."""
+    bins, channels = window_pair(str(model.window)).bins, int(model.channels_out)  # type: ignore[arg-type]
+    enhanced = Port("enhanced", "spectrum", (1, channels, 1, bins, 2), MEANINGS.get(str(model.task), ""))
+    output: Port = getattr(model, "output", enhanced)
+    return output
+
+
 class Step(nn.Module):
     """One frame of a model with its state as a flat list of tensors, as the graph has it."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
-        self.ports = input_ports(model)
+        self.ports, self.output = input_ports(model), output_port(model)
         self.structure: State = model.initial_state(1)
         self.paths = list(flatten_state(self.structure))
 
@@ -62,7 +77,7 @@ class Step(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        return ["enhanced", *(f"state.{path}.next" for path in self.paths)]
+        return [self.output.name, *(f"state.{path}.next" for path in self.paths)]
 
     def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         inputs, states = values[: len(self.ports)], values[len(self.ports) :]
@@ -77,8 +92,9 @@ class Step(nn.Module):
 def export_graph(model: nn.Module) -> onnx.ModelProto:
     """Export the one-frame step of an STFT model, which must be on the CPU and in evaluation mode.
 
-    Inputs `spectrum` [1, C, 1, F, 2], the model's `extra_inputs`, and `state.<path>`; outputs `enhanced` and
-    `state.<path>.next`; all float32 with static shapes. Batch norms and every other constant expression are folded.
+    Inputs `spectrum` [1, C, 1, F, 2], the model's `extra_inputs`, and `state.<path>`; outputs `enhanced` (or the
+    model's `output`) and `state.<path>.next`; all float32 with static shapes. Batch norms and every other constant
+    expression are folded.
 
     Of a state in `Rings` the output is the new entry alone.
 
@@ -89,13 +105,27 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
     """
     step = Step(model)
     inputs = (*(torch.randn(port.shape) for port in step.ports), *flatten_state(step.structure).values())
+    graph = trace(step, inputs, step.input_names, step.output_names, type(model).__name__)
+    return emit_entries(graph, [f"state.{path}" for path in ring_paths(step.structure)])
+
+
+def trace(
+    module: nn.Module, inputs: tuple[torch.Tensor, ...], input_names: list[str], output_names: list[str], who: str
+) -> onnx.ModelProto:
+    """A module as a graph with static shapes, constants folded; `who` names it in errors.
+
+    Raises
+    ------
+    ExportError
+        If PyTorch cannot trace it or express it in ONNX.
+    """
     try:
         with torch.no_grad(), _quiet():
             program = torch.onnx.export(
-                step,
+                module,
                 inputs,
-                input_names=step.input_names,
-                output_names=step.output_names,
+                input_names=input_names,
+                output_names=output_names,
                 opset_version=OPSET,
                 dynamo=True,
                 optimize=False,
@@ -106,14 +136,14 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
         raise
     except Exception as error:  # the exporter lets through whatever goes wrong inside it
         first_line = str(error).strip().splitlines()[0]
-        raise ExportError(f"{type(model).__name__} cannot be exported: {first_line}") from error
+        raise ExportError(f"{who} cannot be exported: {first_line}") from error
     assert program is not None  # it is None only where a file name is given
     graph = program.model_proto
     define_functions(graph)
     folded = optimizer.optimize(
         graph, inline=False, input_size_limit=FOLD_LIMIT_BYTES, output_size_limit=FOLD_LIMIT_BYTES
     )
-    return emit_entries(simplify(folded), [f"state.{path}" for path in ring_paths(step.structure)])
+    return simplify(folded)
 
 
 @contextmanager

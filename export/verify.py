@@ -61,26 +61,27 @@ def run_steps(graph: onnx.ModelProto, inputs: Iterable[Mapping[str, np.ndarray]]
 
     Returns
     -------
-    ndarray, float32, shape (1, C, T, F, 2)
+    ndarray, float32, shape (1, C, T, ...)
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     outputs = [item.name for item in session.get_outputs()]
+    (output,) = (name for name in outputs if not name.startswith("state."))
     states = state_ports(graph)
     rings = {port.name: StateRing(port) for port in states if port.kind == "ring"}
     state = {port.name: np.zeros(port.shape, np.float32) for port in states}
     state |= {name: ring.memory for name, ring in rings.items()}
-    enhanced = []
+    given = []
     for frame in inputs:
         result = dict(zip(outputs, session.run(outputs, {**frame, **state}), strict=True))
-        enhanced.append(result["enhanced"])
+        given.append(result[output])
         for name in state.keys() - rings.keys():
             state[name] = result[f"{name}.next"]
         for name, ring in rings.items():
             ring.entry[...] = result[f"{name}.next"]
             ring.push()
-    return np.concatenate(enhanced, axis=2)
+    return np.concatenate(given, axis=2)
 
 
 def verify(model: nn.Module, graph: onnx.ModelProto, frames: int = FRAMES, tolerance: float = TOLERANCE) -> float:
@@ -114,7 +115,9 @@ def verify(model: nn.Module, graph: onnx.ModelProto, frames: int = FRAMES, toler
 def _compare(found: np.ndarray, expected: np.ndarray, tolerance: float, what: str, model: str) -> float:
     if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
         raise ExportError(f"{what} gives shape {found.shape}, {model} {expected.shape}, or some of it is not finite")
-    per_frame = np.abs(found - expected).max(axis=(0, 1, 3, 4)) / max(float(np.abs(expected).max()), 1e-12)
+    per_frame = np.abs(found - expected).max(axis=tuple(set(range(expected.ndim)) - {2})) / max(
+        float(np.abs(expected).max()), 1e-12
+    )
     error = float(per_frame.max())
     if error > tolerance:
         raise ExportError(

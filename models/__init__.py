@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 # Name -> module, and class or function; imported when built: the workers of the simulation do not load torch.
 MODELS = {
     "enhance-small": ("enhancement.small", "EnhanceSmall"),
+    "enroll": ("target.enroll", "Enroll"),
     "gtcrn": ("enhancement.gtcrn", "Gtcrn"),
     "gtcrn-8ms": ("enhancement.gtcrn", "gtcrn_8ms"),
     "enhance-mamba": ("enhancement.mambattention", "mambattention_base"),

@@ -20,7 +20,7 @@ from .golden import Golden, golden_from_json
 from .windows import WINDOW_PAIRS, WindowPair, window_pair
 
 SCHEMA = 1
-TASKS = ("enhance", "separate", "target", "echo")
+TASKS = ("enhance", "separate", "target", "echo", "enroll")
 FRONT_ENDS = ("stft", "waveform")
 ROLES = ("audio", "spectrum", "embedding", "reference")
 STATE_KINDS = ("carry", "ring")
@@ -251,6 +251,8 @@ def _check_front_end(info: BundleInfo, where: str) -> None:
             raise BundleError(f"{where}: key {key!r} is {found}, but window {info.window!r} has {expected}")
     for direction, channels in (("inputs", info.channels_in), ("outputs", info.channels_out)):
         ports = [port for port in getattr(info, direction) if port.role == "spectrum"]
+        if info.task == "enroll" and direction == "outputs":
+            continue  # it gives the embedding of a voice
         if len(ports) != 1:
             raise BundleError(f"{where}: key {direction!r} has {len(ports)} ports with role 'spectrum', expected one")
         port = ports[0]

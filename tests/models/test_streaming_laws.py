@@ -92,6 +92,7 @@ CASES = {
     ),
     "enhance-small": Case(lambda: build("enhance-small"), (1, 257, 2), 2, "model"),
     "attention between frames": Case(lambda: FrameAttention(8, 2, window=6, bands=5, query=3), (5, 8), 1, "attention"),
+    "enroll": Case(lambda: build("enroll", channels=8, hidden=6, blocks=1, embedding=12), (2, 97, 2), 2, "model"),
     "gtcrn": Case(lambda: build("gtcrn"), (1, 257, 2), 2, "model"),
     "state space over time": Case(lambda: TimeMamba(4, 2, 3, 4, bands=5), (5, 4), 1, "attention"),
     "state space over frequency": Case(lambda: Chain(FrequencyMamba(4, 2, 3, 4)), (5, 4), 1, "attention"),

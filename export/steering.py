@@ -1,0 +1,47 @@
+"""The steering of a target model as a graph of its own: embedding of a voice in, map out.
+
+It runs once per voice. The step of the model takes the map, because the way from the embedding to it is longer than
+that of several frames: 1.6 M multiplications with 6.4 MB of weights. The embedding, not the map, is what is worth
+keeping of a voice: it belongs to the enrolment network alone, and steers target models of every size.
+"""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+from .bundle import write
+from .onnx import ExportError, trace
+from .verify import TOLERANCE
+
+
+def export_steering(model: nn.Module, path: str | Path) -> None:
+    """Write the steering of a target model: input "embedding" [1, E], output "map" as the step of the model takes it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        With `steering`, and the port "embedding" in `extra_inputs`.
+    path : str or Path
+
+    Raises
+    ------
+    ExportError
+        If ONNX Runtime computes another map than PyTorch.
+    """
+    steering = copy.deepcopy(model.get_submodule("steering")).cpu().eval()
+    size = next(layer for layer in steering.modules() if isinstance(layer, nn.Linear)).in_features
+    voices = torch.nn.functional.normalize(torch.randn(8, 1, size, generator=torch.Generator().manual_seed(0)), dim=-1)
+    graph = trace(steering, (voices[0],), ["embedding"], ["map"], f"the steering of {type(model).__name__}")
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    for voice in voices:
+        with torch.no_grad():
+            expected = steering(voice).numpy()
+        (found,) = session.run(None, {"embedding": voice.numpy()})
+        error = float(np.abs(found - expected).max() / np.abs(expected).max())
+        if not error <= TOLERANCE:
+            raise ExportError(f"the exported steering gives another map: relative error {error:.1e}")
+    write(graph, Path(path))
