@@ -96,10 +96,12 @@ class AutoEngine(Stream):
         self.bundle, self.info = bundle, bundle.info
         self.compilation = compilation or Compilation(bundle)
         self.patience_steps = patience_steps
-        self._running: OrtEngine | CompiledEngine = OrtEngine(bundle)
+        self._ort = OrtEngine(bundle)
+        self._running: OrtEngine | CompiledEngine = self._ort
         self.inputs, self.outputs = self._running.inputs, self._running.outputs
         self._steps = 0
         self._follower: CompiledEngine | None = None
+        self._room: dict[str, np.ndarray] = {}
         self._deeds: deque[Deed] | None = None  # what the follower has not yet done; None while it has no state
         self._begun, self._level = threading.Event(), False
 
@@ -138,8 +140,8 @@ class AutoEngine(Stream):
         if self._follower is None:
             return
         if self._deeds is None:
-            state = self._running.save_state()
-            self._deeds = deque([lambda engine: engine.load_state(state)])
+            oldest = self._ort.copy_memories(self._room)
+            self._deeds = deque([lambda engine: engine.load_state(self._ort.in_order(self._room, oldest))])
             self._begun.set()
         if self._level:
             # It has stopped by itself and is at most the last few steps behind.
@@ -193,6 +195,8 @@ def _follow(owner: "weakref.ref[AutoEngine]") -> None:
     if follower is None or engine is None:
         return
     begun = engine._begun
+    # Memory that has been touched once: whoever copies into it meets no page that must be found first.
+    engine._room = {name: np.full_like(array, 1) for name, array in engine._ort.states.items()}
     engine._follower = follower  # seen before the next step, which then hands over the state
     del engine
     while not begun.wait(1.0):

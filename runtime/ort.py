@@ -98,6 +98,22 @@ class OrtEngine(Stream):
         rings = {name: ring.save() for name, ring in self._rings.items()}
         return {name: array.copy() for name, array in self._states[self._side].items()} | rings
 
+    def copy_memories(self, room: Mapping[str, np.ndarray]) -> dict[str, int]:
+        """Copy the states as they lie into arrays of the same shapes; returns where each ring has its oldest entry.
+
+        The quickest way to hold a state: `in_order` makes of it what `save_state` gives.
+        """
+        for name, array in self.states.items():
+            room[name][...] = array
+        return {name: ring.oldest for name, ring in self._rings.items()}
+
+    def in_order(self, room: Mapping[str, np.ndarray], oldest: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """The state from copied memories."""
+        axes = {name: ring.axis for name, ring in self._rings.items()}
+        return {
+            name: np.roll(array, -oldest[name], axes[name]) if name in axes else array for name, array in room.items()
+        }
+
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Continue from a saved state, of this or of another engine."""
         check_state(state, {name: array.shape for name, array in self.states.items()})
