@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 import numpy as np
+import onnxruntime
 
 from .bundle import Bundle
 from .compiled_engine import CompiledEngine
@@ -90,13 +91,21 @@ class AutoEngine(Stream):
         To share with other streams through the same model.
     patience_steps : int
         Steps before the compiler is started.
+    session : onnxruntime.InferenceSession, optional
+        A session of the same bundle to share.
     """
 
-    def __init__(self, bundle: Bundle, compilation: Compilation | None = None, patience_steps: int = PATIENCE_STEPS):
+    def __init__(
+        self,
+        bundle: Bundle,
+        compilation: Compilation | None = None,
+        patience_steps: int = PATIENCE_STEPS,
+        session: onnxruntime.InferenceSession | None = None,
+    ):
         self.bundle, self.info = bundle, bundle.info
         self.compilation = compilation or Compilation(bundle)
         self.patience_steps = patience_steps
-        self._ort = OrtEngine(bundle)
+        self._ort = OrtEngine(bundle, session)
         self._running: OrtEngine | CompiledEngine = self._ort
         self.inputs, self.outputs = self._running.inputs, self._running.outputs
         self._steps = 0
@@ -164,7 +173,7 @@ class AutoEngine(Stream):
         self._also(lambda engine: engine.reset())
 
     def another(self) -> "AutoEngine":
-        return AutoEngine(self.bundle, self.compilation, self.patience_steps)
+        return AutoEngine(self.bundle, self.compilation, self.patience_steps, self._ort.session)
 
     def save_state(self) -> dict[str, np.ndarray]:
         """A copy of the state, by the names of the graph's inputs."""

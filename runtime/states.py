@@ -33,8 +33,9 @@ def load_model(model: str | Path | Bundle, states: Mapping[str, str] | None = No
         Name of a shipped bundle, path of a model, or a loaded bundle.
     states : mapping of str to str, optional
         Input -> output that is its next value. Without it a bundle's metadata tell; of other models an output named
-        like an input (`x_out`, `x.next`, `x_next`, `next_x`, `new_x`, `out_x`) is its next value, or else the only
-        input and output that have the same shape. States start with zeros, and free dimensions are 1.
+        like an input (`x_out`, `x.next`, `x_next`, `next_x`, `new_x`, `out_x`) is its next value. If no name tells,
+        inputs and outputs of the same shape are paired in their order, where there are as many of the one as of the
+        other; the first input and the first output are the signal. States start with zeros, and free dimensions are 1.
 
     Raises
     ------
@@ -44,6 +45,13 @@ def load_model(model: str | Path | Bundle, states: Mapping[str, str] | None = No
         If the states do not fit the model, or something in it is not float32.
     """
     if isinstance(model, Bundle):
+        if states is None:
+            return model
+        found = {state.name: state.next for state in model.info.states}
+        if dict(states) != found:
+            raise EngineError(
+                f"model {model.info.name!r} is loaded already, with the states {found}, not {dict(states)}"
+            )
         return model
     path = Path(model)
     if path.suffix != ".onnx" or not path.is_file():
@@ -72,21 +80,33 @@ def load_model(model: str | Path | Bundle, states: Mapping[str, str] | None = No
 
 
 def find_states(inputs: Mapping[str, tuple[int, ...]], outputs: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
-    """Pair inputs with the outputs that are their next values: by name, else by a shape that only two share."""
+    """Pair inputs with the outputs that are their next values: by name, else by shape and order.
+
+    Raises
+    ------
+    EngineError
+        If a name says that an output is the next value of an input, but their shapes differ.
+    """
     pairs: dict[str, str] = {}
     for name, shape in inputs.items():
-        for form in NEXT_NAMES:
-            if outputs.get(form.format(name)) == shape:
-                pairs[name] = form.format(name)
+        for following in (form.format(name) for form in NEXT_NAMES):
+            if following in outputs:
+                if outputs[following] != shape:
+                    raise EngineError(
+                        f"output {following!r} has shape {list(outputs[following])}, but by its name it is the next "
+                        f"value of {name!r}, which has {list(shape)}; say which outputs are next values with `states`"
+                    )
+                pairs[name] = following
                 break
     if pairs:
         return pairs
-    for name, shape in list(inputs.items())[1:]:  # the first input is the signal
-        alike = [other for other, found in inputs.items() if found == shape]
-        following = [other for other, found in outputs.items() if found == shape]
-        if len(alike) == 1 and len(following) == 1:
-            pairs[name] = following[0]
-    return pairs
+    remembered, given = list(inputs.items())[1:], list(outputs.items())[1:]
+    for wanted in dict.fromkeys(shape for _, shape in remembered):
+        before = [name for name, shape in remembered if shape == wanted]
+        after = [name for name, shape in given if shape == wanted]
+        if len(before) == len(after):
+            pairs |= dict(zip(before, after, strict=True))
+    return {name: pairs[name] for name, _ in remembered if name in pairs}
 
 
 def _checked(

@@ -6,6 +6,7 @@ from time import perf_counter
 
 from ..runtime.compiler.cache import entry_path, fetch, lookup
 from ..runtime.compiler.compiled import Compiled, Options
+from ..runtime.compiler.peak import floats_per_second, multiply_adds_per_second
 from ..runtime.errors import EngineError
 from ..runtime.states import load_model
 
@@ -13,6 +14,7 @@ from ..runtime.states import load_model
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="+", help="a bundle, the name of a shipped model, or any streaming ONNX model")
     add_states_argument(parser)
+    parser.add_argument("--half-weights", action="store_true", help="keep weights of matrix-vector products as float16")
     parser.add_argument("--plan", action="store_true", help="print every kernel, and how each state was placed")
 
 
@@ -38,12 +40,13 @@ def parse_states(text: str | None) -> dict[str, str] | None:
 def run(options: argparse.Namespace) -> int:
     for model in options.model:
         bundle = load_model(model, parse_states(options.states))
-        known = lookup(bundle, Options()) is not None
+        form = Options(half_weights=options.half_weights)
+        known = lookup(bundle, form) is not None
         started = perf_counter()
-        compiled = fetch(bundle, Options(), progress=_show)
+        compiled = fetch(bundle, form, progress=_show)
         seconds = perf_counter() - started
         kernels = compiled.plan["kernels"]
-        path = entry_path(bundle, Options())
+        path = entry_path(bundle, form)
         how = "was compiled already" if known else f"compiled in {seconds:.1f} s"
         print(
             f"{bundle.info.name}: {how}; {len(kernels)} kernels, {len({kernel['name'] for kernel in kernels})} "
@@ -57,15 +60,32 @@ def run(options: argparse.Namespace) -> int:
 
 
 def print_plan(compiled: Compiled) -> None:
-    """Kernels in order, and where the states are."""
-    print(f"  target {compiled.plan['target']}")
-    for index, kernel in enumerate(compiled.plan["kernels"]):
+    """What the compiler did, stage by stage; then kernels in order, and where the states are."""
+    plan, gmac, gb = (
+        compiled.plan,
+        multiply_adds_per_second() / 1e9,
+        4 * floats_per_second(len(compiled.constants)) / 1e9,
+    )
+    counts = ", ".join(f"{count} {name}" for name, count in plan["graph"].items())
+    print(f"  graph: {sum(plan['graph'].values())} nodes: {counts}")
+    print("  kernels after each stage: " + ", ".join(f"{name} {count}" for name, count in plan["stages"].items()))
+    print(
+        f"  target {plan['target']}, {gmac:.0f} GMAC/s and {gb:.0f} GB/s at most; times are the least that these allow"
+    )
+    total = 0.0
+    for index, kernel in enumerate(plan["kernels"]):
         shape = "x".join(str(size) for size in kernel["shape"])
-        print(f"  {index:4} {kernel['name']:<16} {shape:<16} {kernel['macs']:>9,} MAC {kernel['bytes']:>9,} bytes")
-    for state in compiled.plan["states"]:
+        us = max(kernel["macs"] / gmac, kernel["bytes"] / gb) / 1000
+        total += us
+        print(
+            f"  {index:4} {kernel['name']:<14} {shape:<14} {kernel['macs']:>9,} MAC {kernel['bytes']:>9,} bytes "
+            f"{us:7.2f} us -> {kernel['to']}"
+        )
+    print(f"  expected: at least {total:.1f} us a step")
+    for state in plan["states"]:
         rings = ", ".join(f"{slots} slots" for slots, _ in state["rings"])
         print(f"  state {state['name']} {state['shape']}: {state['placed']}{f' ({rings})' if rings else ''}")
-    sizes = compiled.plan["bytes"]
+    sizes = plan["bytes"]
     print(f"  memory: {sizes['kept']:,} bytes kept, {sizes['scratch']:,} scratch, {sizes['stream']:,} in all")
 
 

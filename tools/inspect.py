@@ -4,10 +4,10 @@ import argparse
 import json
 from math import prod
 
-from ..runtime.bundle import load_bundle
+from ..runtime.bundle import Bundle, BundleInfo
 from ..runtime.compiler.cache import fetch
 from ..runtime.compiler.compiled import Options
-from ..runtime.states import load_model
+from ..runtime.states import StepInfo, load_model
 from .compile import add_states_argument, parse_states, print_plan
 from .models import describe
 
@@ -23,8 +23,11 @@ def run(options: argparse.Namespace) -> int:
     if options.plan:
         print_plan(fetch(load_model(options.model, parse_states(options.states)), Options()))
         return 0
-    bundle = load_bundle(options.model)
+    bundle = load_model(options.model, parse_states(options.states))
     info = bundle.info
+    if not isinstance(info, BundleInfo):
+        _print_foreign(bundle, info)
+        return 0
     if options.json:
         print(json.dumps(json.loads(info.to_json()) | {"golden": None}, indent=2))
         return 0
@@ -47,3 +50,15 @@ def run(options: argparse.Namespace) -> int:
     size = sum(4 * prod(state.shape) for state in info.states)
     print(f"  state size   {size:,} bytes in {len(info.states)} tensors")
     return 0
+
+
+def _print_foreign(bundle: Bundle, info: StepInfo) -> None:
+    """A model without metadata: its ports, and which outputs are taken for next values."""
+    print(f"{info.name}: {bundle.path}, {len(bundle.model):,} bytes; no bundle, so nothing says what it is for")
+    for direction, ports in (("input", info.inputs), ("output", info.outputs)):
+        for port in ports:
+            print(f"  {direction:<12} {port.name} {list(port.shape)}")
+    for state in info.states:
+        print(f"  state        {state.name} {list(state.shape)} -> {state.next}")
+    if not info.states:
+        print("  no states were found; --states IN=OUT,... tells them")

@@ -1,5 +1,6 @@
 """The compiler, from end to end: ONNX in, machine code and the layout of a stream's memory out."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -56,9 +57,11 @@ def compile_model(
     progress("lower", 0.1)
     program = lower(source, dict(states), rings)
     set_initial_values(program, initial or {})
+    stages = {"lower": len(program.kernels)}
     for name, run in PASSES.items():
         progress(name, 0.2)
         run(program)
+        stages[name] = len(program.kernels)
     plan = make_plan(program)
     progress("emit", 0.3)
     emitted = emit_program(program, plan, target, options)
@@ -73,7 +76,11 @@ def compile_model(
         outputs=_slots(program, program.outputs),
         states=_state_slots(program, plan),
         rings=_ring_slots(program, plan),
-        plan=describe(program, plan, emitted.kernels, target),
+        plan={
+            "graph": dict(Counter(node.op_type for node in source.graph.node).most_common()),
+            "stages": stages,
+            **describe(program, plan, emitted.kernels, target),
+        },
     )
 
 

@@ -22,7 +22,7 @@ def test_a_step_equals_a_plain_run_of_the_session_with_its_states(make_bundle, r
 
 
 def test_reset_and_warm_up_leave_the_initial_state(make_bundle):
-    engine = open_engine(make_bundle())
+    engine = open_engine(make_bundle(), "ort")
     assert engine.states["state.count"][0] == 0
     for steps in (1, 2, 5):
         for _ in range(steps):
@@ -33,7 +33,7 @@ def test_reset_and_warm_up_leave_the_initial_state(make_bundle):
 
 
 def test_another_stream_shares_the_model_but_not_the_state(make_bundle):
-    first = open_engine(make_bundle())
+    first = open_engine(make_bundle(), "ort")
     second = first.another()
     first.step()
     assert (first.states["state.count"][0], second.states["state.count"][0]) == (1, 0)

@@ -222,7 +222,21 @@ def _described(kernel: Kernel, name: str, memory: Memory, touched: set[int]) -> 
     # Constants as they were laid out for the code, which is not as the model has them.
     constants = sum(memory.buffers[number].size for number in touched if memory.buffers[number].kind == "constant")
     size = 4 * (constants + sum(_covered(operand) for operand in operands))
-    return {"name": name, "kind": type(kernel).__name__.lower(), "shape": shape, "macs": macs, "bytes": size}
+    return {
+        "name": name,
+        "kind": type(kernel).__name__.lower(),
+        "shape": shape,
+        "macs": macs,
+        "bytes": size,
+        "to": _place(memory, writes(kernel)[0]),
+    }
+
+
+def _place(memory: Memory, operand: Addresses) -> str:
+    """Where an operand begins in the memory of a stream, for people to read."""
+    buffer = memory.owner(operand.flat[:1])
+    kind = "ring" if buffer.ring is not None else buffer.name or buffer.kind
+    return f"{kind} @ {4 * (buffer.place + int(offsets(operand).flat[0]))}"
 
 
 def _covered(operand: Addresses) -> int:

@@ -1,0 +1,83 @@
+"""Which outputs of a model without metadata are the next values of which inputs."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from hearloop.runtime import open_engine
+from hearloop.runtime.bundle import load_bundle
+from hearloop.runtime.errors import EngineError
+from hearloop.runtime.states import find_states, load_model
+from hearloop.tools.main import main
+
+SIGNAL, SMALL, LARGE = (1, 8), (1, 2), (3, 4)
+
+
+@pytest.mark.parametrize("form", ["{}_out", "{}.next", "{}_next", "next_{}", "new_{}", "out_{}"])
+def test_names_tell(form):
+    inputs = {"a": SMALL, "x": SIGNAL, "b": SMALL}
+    outputs = {form.format("b"): SMALL, "y": SIGNAL, form.format("a"): SMALL}
+    assert find_states(inputs, outputs) == {"a": form.format("a"), "b": form.format("b")}
+
+
+def test_shape_and_order_tell_where_no_name_does():
+    inputs = {"x": SIGNAL, "p": SMALL, "q": LARGE, "r": SMALL}
+    outputs = {"y": SIGNAL, "1": SMALL, "2": SMALL, "3": LARGE}
+    assert find_states(inputs, outputs) == {"p": "1", "q": "3", "r": "2"}
+
+
+def test_what_has_no_counterpart_is_no_state():
+    inputs = {"x": SIGNAL, "condition": SMALL, "q": LARGE}
+    assert find_states(inputs, {"y": SIGNAL, "3": LARGE}) == {"q": "3"}
+    # Three of one shape against two of it: nobody can tell which is the condition.
+    assert find_states({"x": SIGNAL, "p": SMALL, "q": SMALL, "r": SMALL}, {"y": SIGNAL, "1": SMALL, "2": SMALL}) == {}
+
+
+def test_the_signal_is_never_a_state():
+    assert find_states({"x": SIGNAL}, {"y": SIGNAL}) == {}
+
+
+def test_a_name_and_a_shape_that_contradict_each_other_are_told():
+    with pytest.raises(EngineError, match=r"'h_out' has shape \[3, 4\].*'h', which has \[1, 2\]"):
+        find_states({"x": SIGNAL, "h": SMALL}, {"y": SIGNAL, "h_out": LARGE})
+
+
+@pytest.fixture
+def accumulator(tmp_path):
+    """y = x + sum of the past; two memories of the same shape, which no name connects."""
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "up", "down")]
+    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("y", "more", "less")]
+    nodes = [
+        helper.make_node("Add", ["up", "x"], ["more"]),
+        helper.make_node("Sub", ["down", "x"], ["less"]),
+        helper.make_node("Sub", ["more", "less"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "accumulator", ports, results)
+    path = tmp_path / "accumulator.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path
+
+
+@pytest.mark.parametrize("engine", ["ort", "compiled"])
+def test_states_that_were_found_or_given_are_carried(accumulator, engine):
+    one = np.ones((1, 4), np.float32)
+    found = open_engine(accumulator, engine)
+    assert [found.step({"x": one})["y"][0, 0] for _ in range(3)] == [2, 4, 6]
+    given = open_engine(accumulator, engine, states={"up": "more"})
+    zero = np.zeros_like(one)
+    assert [given.step({"x": one, "down": zero})["y"][0, 0] for _ in range(3)] == [2, 3, 4]
+
+
+def test_inspect_shows_what_is_taken_for_states(accumulator, capsys):
+    assert main(["inspect", str(accumulator)]) == 0
+    printed = capsys.readouterr().out
+    assert "state        up [1, 4] -> more" in printed
+    assert "state        down [1, 4] -> less" in printed
+
+
+def test_a_loaded_model_takes_no_other_states():
+    bundle = load_bundle("enhance-small")
+    assert load_model(bundle, {state.name: state.next for state in bundle.info.states}) is bundle
+    with pytest.raises(EngineError, match="loaded already"):
+        load_model(bundle, {})
