@@ -23,7 +23,7 @@ DOMAIN = onnxscript.values.Opset("hearloop", 1)
 
 @onnxscript.script(DOMAIN)
 def SelectiveScan(x: FLOAT, dt: FLOAT, a: FLOAT, b: FLOAT, c: FLOAT, d: FLOAT, state: FLOAT) -> tuple[FLOAT, FLOAT]:
-    """h_l = exp(dt_l a) h_(l-1) + dt_l x_l b_l^T, y_l = h_l c_l + d x_l; shapes as in `models.streaming.scan`.
+    """h_l = exp(dt_l a) h_(l-1) + dt_l b_l x_l^T, y_l = h_l^T c_l + d x_l; shapes as in `models.streaming.scan`.
 
     The body sums over all pairs of entries, each weighed by the decay between them.
     """
@@ -31,14 +31,15 @@ def SelectiveScan(x: FLOAT, dt: FLOAT, a: FLOAT, b: FLOAT, c: FLOAT, d: FLOAT, s
     logarithm = op.Transpose(op.CumSum(op.Mul(dt, a), 1), perm=[0, 2, 1])
     gap = op.Sub(op.Unsqueeze(logarithm, [3]), op.Unsqueeze(logarithm, [2]))
     decay = op.Trilu(op.Exp(op.Min(gap, 0.0)), upper=0)
-    weights = op.Mul(op.Unsqueeze(op.MatMul(c, op.Transpose(b, perm=[0, 2, 1])), [1]), decay)
+    entering = op.Transpose(b, perm=[0, 2, 1])
+    weights = op.Mul(op.Unsqueeze(op.MatMul(c, entering), [1]), decay)
     since = op.Exp(op.Unsqueeze(logarithm, [3]))
-    remembered = op.Mul(op.MatMul(op.Unsqueeze(c, [1]), op.Transpose(state, perm=[0, 1, 3, 2])), since)
+    remembered = op.Mul(op.MatMul(op.Unsqueeze(c, [1]), state), since)
     summed = op.Transpose(op.Add(op.MatMul(weights, entered), remembered), perm=[0, 2, 1, 3])
     y = op.Add(summed, op.Mul(x, op.Unsqueeze(d, [1])))
     last = op.Slice(logarithm, [-1], [9223372036854775807], [2])
     left = op.Mul(entered, op.Exp(op.Unsqueeze(op.Sub(last, logarithm), [3])))
-    added = op.MatMul(op.Transpose(left, perm=[0, 1, 3, 2]), op.Unsqueeze(b, [1]))
+    added = op.MatMul(op.Unsqueeze(entering, [1]), left)
     following = op.Add(op.Mul(state, op.Exp(op.Unsqueeze(last, [3]))), added)
     return y, following
 

@@ -31,7 +31,7 @@ class StateSpace(nn.Module):
     kernel : int
         Taps of the convolution.
 
-    State: {"convolution" [S, kernel - 1, inner], "scan" [S, heads, head, states]}.
+    State: {"convolution" [S, kernel - 1, inner], "scan" [S, heads, states, head]}.
     """
 
     def __init__(self, channels: int, expand: int, states: int, head: int, kernel: int = 4):
@@ -51,7 +51,7 @@ class StateSpace(nn.Module):
         zeros = self.step_bias.new_zeros
         return {
             "convolution": zeros(sequences, self.kernel - 1, self.inner),
-            "scan": zeros(sequences, self.heads, self.head, self.states),
+            "scan": zeros(sequences, self.heads, self.states, self.head),
         }
 
     def forward(self, x: torch.Tensor, state: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

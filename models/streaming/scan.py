@@ -20,7 +20,7 @@ def selective_scan(
     d: torch.Tensor,
     state: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Run h_l = exp(dt_l a) h_(l-1) + dt_l x_l b_l^T, y_l = h_l c_l + d x_l along a sequence, head by head.
+    """Run h_l = exp(dt_l a) h_(l-1) + dt_l b_l x_l^T, y_l = h_l^T c_l + d x_l along a sequence, head by head.
 
     The recurrence of Gu and Dao, "Mamba", 2023, with one decay per head as in Dao and Gu, "Transformers are SSMs",
     2024: within a block of entries it is then a product with a masked matrix of decays, so that training does not
@@ -38,13 +38,13 @@ def selective_scan(
         What enters the N states of each channel, and how they are read; shared by all heads.
     d : Tensor, [heads]
         Gain of the direct path.
-    state : Tensor, [S, heads, P, N]
+    state : Tensor, [S, heads, N, P]
         h before the first entry.
 
     Returns
     -------
     y : Tensor, [S, L, heads, P]
-    state : Tensor, [S, heads, P, N]
+    state : Tensor, [S, heads, N, P]
         h after the last entry.
     """
     y, following = torch.ops.hearloop.selective_scan(x, dt, a, b, c, d, state)
@@ -76,10 +76,10 @@ def _block(
     gap = logarithm.unsqueeze(-1) - logarithm.unsqueeze(-2)
     decay = gap.clamp(max=0).exp().tril()
     weights = (c @ b.transpose(1, 2)).unsqueeze(1) * decay
-    remembered = (c.unsqueeze(1) @ state.transpose(2, 3)) * logarithm.exp().unsqueeze(-1)
+    remembered = (c.unsqueeze(1) @ state) * logarithm.exp().unsqueeze(-1)
     y = (weights @ entered + remembered).transpose(1, 2)
     left = (logarithm[..., -1:] - logarithm).exp().unsqueeze(-1)
-    added = (entered * left).transpose(2, 3) @ b.unsqueeze(1)
+    added = b.transpose(1, 2).unsqueeze(1) @ (entered * left)
     return y, state * logarithm[..., -1, None, None].exp() + added
 
 

@@ -7,7 +7,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ...errors import UnsupportedModel
-from . import contraction, convolution, elementwise, normalization, pooling, recurrent, reduction, views
+from . import contraction, convolution, elementwise, functions, normalization, pooling, recurrent, reduction, views
 from .environment import Environment, Tensor
 from .folding import evaluate
 
@@ -24,6 +24,7 @@ LOWERINGS: dict[str, Any] = {
     **reduction.LOWERINGS,
 }
 MICROSOFT: dict[str, Any] = {**elementwise.MICROSOFT, **normalization.MICROSOFT}
+DOMAINS = {"": LOWERINGS, "com.microsoft": MICROSOFT, "hearloop": functions.LOWERINGS}
 
 
 def supported_operators() -> list[str]:
@@ -66,15 +67,16 @@ def _results(environment: Environment, node: onnx.NodeProto, inputs: list[Any]) 
     if standard and node.op_type == "If":
         return _if(environment, node, inputs[0])
     function = environment.functions.get((node.domain, node.op_type))
-    if function is not None:
+    varies = any(isinstance(value, Tensor) for value in inputs)
+    by_name = varies and node.domain == "hearloop" and node.op_type in functions.LOWERINGS
+    if function is not None and not by_name:
         return _function(environment, node, function, inputs)
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     if standard and node.op_type in ("Shape", "Size"):
         return [LOWERINGS[node.op_type](environment, attributes, *inputs)]
-    if not any(isinstance(value, Tensor) for value in inputs):
+    if not varies:
         return evaluate(node, inputs, environment.opset)
-    known = LOWERINGS if standard else MICROSOFT if node.domain == "com.microsoft" else {}
-    lowering = known.get(node.op_type)
+    lowering = DOMAINS.get("" if standard else node.domain, {}).get(node.op_type)
     if lowering is None:
         raise UnsupportedModel("the compiler does not know this operator")
     results = lowering(environment, attributes, *inputs, outputs=len(node.output))
