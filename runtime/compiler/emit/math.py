@@ -49,7 +49,7 @@ ERF_Q = (
 )
 LOG2_E = 1.44269504088896341
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4
-SIGMOID_BOUND = 88.0  # beyond it the sigmoid is 1, or below the smallest normal number
+NORMAL_BOUND = 88.0  # e^-x is below the smallest normal number here, and 1 + e^-x is 1
 LARGEST_EXP, SMALLEST_EXP = 88.722839, -87.336548
 
 LIBRARY = {
@@ -219,10 +219,16 @@ def scale(code: Code, power: str, lanes: int) -> Value:
     return Value(code.assign(f"bitcast {whole} {bits} to {vector('float', lanes)}"), lanes)
 
 
+def decaying(code: Code, x: Value) -> Value:
+    """e^x where x is not positive; 0 where that is below the normal numbers. Half the work of `exponential`."""
+    mantissa, power = powers(code, clamp(code, x, -NORMAL_BOUND, 0.0), 1.0)
+    return code.binary("fmul", mantissa, scale(code, power, x.lanes))
+
+
 def sigmoid(code: Code, x: Value) -> Value:
     """1 / (1 + e^-x), where e^-x needs neither infinity nor numbers below the normal ones."""
     lanes = x.lanes
-    mantissa, power = powers(code, clamp(code, x, -SIGMOID_BOUND, SIGMOID_BOUND), -1.0)
+    mantissa, power = powers(code, clamp(code, x, -NORMAL_BOUND, NORMAL_BOUND), -1.0)
     one = code.number(1, lanes)
     return code.binary("fdiv", one, code.multiply_add(mantissa, scale(code, power, lanes), one))
 

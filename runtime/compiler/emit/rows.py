@@ -12,7 +12,7 @@ from ..expression import Load, loads
 from ..program import Normalize, Reduce, Softmax
 from ..target import Target
 from .code import Code, Pointer, Value
-from .math import evaluate, exponential, larger, logarithm, smaller
+from .math import decaying, evaluate, larger, logarithm, smaller
 from .operands import Operands, along, cuts, distinct, nest_of
 
 Combine = Callable[[Value, Value], Value]
@@ -182,7 +182,7 @@ def emit_softmax(kernel: Softmax, target: Target, operands: Operands, code: Code
 
         def raise_(there: list[Pointer], width: int, total: Value) -> Value:
             distance = code.binary("fsub", rows.value_of_source(there, width), rows.spread(top, width))
-            power = exponential(code, distance)
+            power = decaying(code, distance)
             code.store(distance if kernel.logarithm else power, there[0], rows.step[0])
             return add(total, power)
 
