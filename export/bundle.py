@@ -34,7 +34,7 @@ def export_bundle(
     quality: Sequence[Mapping[str, Any]] | None = None,
     comment: str = "",
 ) -> BundleInfo:
-    """Export an STFT model as one self-describing `.onnx` file.
+    """Export a streaming model as one self-describing `.onnx` file.
 
     The file appears only when the graph, run frame by frame in ONNX Runtime, has reproduced the PyTorch model and the
     finished bundle has been loaded again; a file that was there before is then replaced in one move.
@@ -44,7 +44,8 @@ def export_bundle(
     model : nn.Module
         With `task`, `window`, `channels_in`, `channels_out`, `initial_state` and `forward(spectrum, state)`; or with
         `extra_inputs`, a tuple of ports that give the shape of one step, and `forward(spectrum, *extra, state)`. An
-        input with the role "reference" is another spectrum; one with the role "embedding" has no time.
+        input with the role "reference" is another spectrum; one with the role "embedding" has no time. If `window` is
+        None, the model works on samples, [B, C, T, frame], and says `frame` and `lookahead`.
     path : str or Path
         Where to write; the folder must exist.
     name : str
@@ -97,16 +98,16 @@ def _describe(
     quality: Sequence[Mapping[str, Any]],
     comment: str,
 ) -> BundleInfo:
-    pair = window_pair(model.window)
+    pair = None if model.window is None else window_pair(str(model.window))
     return BundleInfo(
         name=name,
         task=model.task,
         sample_rate=SAMPLE_RATE,
-        frame=pair.hop_length,
-        lookahead=pair.lookahead,
+        frame=pair.hop_length if pair else model.frame,
+        lookahead=pair.lookahead if pair else model.lookahead,
         channels_in=model.channels_in,
         channels_out=model.channels_out,
-        front_end="stft",
+        front_end="stft" if pair else "waveform",
         window=model.window,
         inputs=input_ports(model),
         outputs=(output_port(model),),

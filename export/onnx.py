@@ -34,29 +34,38 @@ class ExportError(HearloopError):
     """A model that cannot be written as a bundle."""
 
 
+def signal_port(model: nn.Module, name: str, channels: int, meaning: str) -> Port:
+    """A signal in one step: its spectrum, or its samples for a model without a window; frames are on axis 2."""
+    if model.window is None:
+        return Port(name, "audio", (1, channels, 1, int(model.frame)), meaning)
+    return Port(name, "spectrum", (1, channels, 1, window_pair(str(model.window)).bins, 2), meaning)
+
+
 def input_ports(model: nn.Module) -> tuple[Port, ...]:
-    """What goes into one step besides the state: the spectrum, then the model's `extra_inputs`, if it has any.
+    """What goes into one step besides the state: the signal, then the model's `extra_inputs`, if it has any.
 
     Raises
     ------
     ExportError
-        If a reference is not a spectrum of one frame.
+        If a reference is not the signal of one frame.
     """
-    bins, channels = window_pair(str(model.window)).bins, int(model.channels_in)  # type: ignore[arg-type]
+    name = "audio" if model.window is None else "spectrum"
+    signal = signal_port(model, name, int(model.channels_in), "what the microphones hear")  # type: ignore[arg-type]
     extra: tuple[Port, ...] = tuple(getattr(model, "extra_inputs", ()))
     for port in extra:
-        if port.role != "embedding" and port.shape != (expected := (1, port.shape[1], 1, bins, 2)):
+        expected = (1, port.shape[1], *signal.shape[2:])
+        if port.role != "embedding" and port.shape != expected:
             raise ExportError(
                 f"input {port.name!r} of {type(model).__name__} has the role {port.role!r} and the shape "
-                f"{list(port.shape)}, expected the spectrum of a frame, {list(expected)}"
+                f"{list(port.shape)}, expected the {signal.role} of a frame, {list(expected)}"
             )
-    return Port("spectrum", "spectrum", (1, channels, 1, bins, 2), "what the microphones hear"), *extra
+    return signal, *extra
 
 
 def output_port(model: nn.Module) -> Port:
-    """What comes out of one step besides the state: the model's `output`, or the enhanced spectrum."""
-    bins, channels = window_pair(str(model.window)).bins, int(model.channels_out)  # type: ignore[arg-type]
-    enhanced = Port("enhanced", "spectrum", (1, channels, 1, bins, 2), MEANINGS.get(str(model.task), ""))
+    """What comes out of one step besides the state: the model's `output`, or the enhanced signal."""
+    meaning = MEANINGS.get(str(model.task), "")
+    enhanced = signal_port(model, "enhanced", int(model.channels_out), meaning)  # type: ignore[arg-type]
     output: Port = getattr(model, "output", enhanced)
     return output
 
@@ -90,11 +99,11 @@ class Step(nn.Module):
 
 
 def export_graph(model: nn.Module) -> onnx.ModelProto:
-    """Export the one-frame step of an STFT model, which must be on the CPU and in evaluation mode.
+    """Export the one-frame step of a model, which must be on the CPU and in evaluation mode.
 
-    Inputs `spectrum` [1, C, 1, F, 2], the model's `extra_inputs`, and `state.<path>`; outputs `enhanced` (or the
-    model's `output`) and `state.<path>.next`; all float32 with static shapes. Batch norms and every other constant
-    expression are folded.
+    Inputs `spectrum` [1, C, 1, F, 2] (or `audio` [1, C, 1, samples] if `window` is None), the model's `extra_inputs`,
+    and `state.<path>`; outputs `enhanced` (or the model's `output`) and `state.<path>.next`; all float32 with static
+    shapes. Batch norms and every other constant expression are folded.
 
     Of a state in `Rings` the output is the new entry alone.
 

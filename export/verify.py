@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 
 def excitation_spectrum(model: nn.Module, frames: int) -> torch.Tensor:
     """The test signal as the model gets it: [1, C, frames, F, 2]; each channel has its own."""
-    return _spectrum(model, int(model.channels_in), frames)  # type: ignore[arg-type]
+    return _signal(model, int(model.channels_in), frames)  # type: ignore[arg-type]
 
 
 def excitation_inputs(model: nn.Module, frames: int) -> dict[str, torch.Tensor]:
@@ -35,7 +35,7 @@ def excitation_inputs(model: nn.Module, frames: int) -> dict[str, torch.Tensor]:
         if port.role == "embedding":
             inputs[port.name] = torch.randn(port.shape, generator=torch.Generator().manual_seed(index))
         else:
-            inputs[port.name] = _spectrum(model, port.shape[1], frames, seed=100 * index)
+            inputs[port.name] = _signal(model, port.shape[1], frames, seed=100 * index)
     return inputs
 
 
@@ -44,10 +44,11 @@ def frame_of(port: Port, values: torch.Tensor, frame: int) -> torch.Tensor:
     return values if port.role == "embedding" else values[:, :, [frame]]
 
 
-def _spectrum(model: nn.Module, channels: int, frames: int, seed: int = 0) -> torch.Tensor:
-    stft = Stft(str(model.window))
-    audio = [excitation(frames * stft.hop_length, seed=seed + channel) for channel in range(channels)]
-    return stft.analysis(torch.from_numpy(np.stack(audio))[None])[0]
+def _signal(model: nn.Module, channels: int, frames: int, seed: int = 0) -> torch.Tensor:
+    frame = int(model.frame) if model.window is None else Stft(str(model.window)).hop_length
+    sounds = [excitation(frames * frame, seed=seed + channel) for channel in range(channels)]
+    audio = torch.from_numpy(np.stack(sounds))[None]
+    return audio.unflatten(-1, (frames, frame)) if model.window is None else Stft(str(model.window)).analysis(audio)[0]
 
 
 def run_steps(graph: onnx.ModelProto, inputs: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray:

@@ -1,18 +1,23 @@
-"""hearloop export: turn a training checkpoint into a bundle."""
+"""hearloop export: turn a training checkpoint, or the weights of a published system, into a bundle."""
 
 import argparse
 import json
 from pathlib import Path
 from typing import Any
 
+from ..runtime.bundle import BundleInfo
 from ..runtime.errors import HearloopError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of a run of `hearloop train`")
+    parser.add_argument("trained", nargs="?", type=Path, help="best.pt or last.pt of a run of `hearloop train`")
     parser.add_argument("output", type=Path, help="the bundle to write, a file that ends in .onnx")
     parser.add_argument("--name", help="name of the bundle (default: that of the output file)")
-    parser.add_argument("--license", required=True, help="licence of the weights, an SPDX expression")
+    parser.add_argument("--published", metavar="SYSTEM", help="look-once-to-hear or gtcrn: a published network")
+    parser.add_argument("--checkpoint", type=Path, help="the weights that its authors offer, a file of PyTorch")
+    parser.add_argument(
+        "--license", help="licence of the weights, an SPDX expression (of published ones: default as their authors say)"
+    )
     parser.add_argument("--comment", default="", help="a sentence for whoever inspects the bundle")
     parser.add_argument(
         "--quality", type=Path, metavar="JSON", help="figures of `hearloop evaluate --json` for the bundle of this name"
@@ -21,17 +26,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     # torch is an extra: only the verbs that need it may import it.
-    from ..export import export_bundle
-    from ..models.training.checkpoint import model_of_checkpoint, read_checkpoint
-
     if options.output.suffix != ".onnx" or not options.output.parent.is_dir():
         raise HearloopError(f"output is {str(options.output)!r}; expected a file ending in .onnx in an existing folder")
-    content = read_checkpoint(options.checkpoint)
+    info = _published(options) if options.published else _trained(options)
+    print(
+        f"{options.output}: {info.name}, {info.parameters:,} parameters, {info.macs_per_second / 1e6:.1f} MMAC/s, "
+        f"{info.latency_ms:g} ms, {options.output.stat().st_size:,} bytes"
+    )
+    return 0
+
+
+def _published(options: argparse.Namespace) -> BundleInfo:
+    from ..export.published import export_published
+
+    if options.checkpoint is None or options.trained is not None:
+        raise HearloopError("a published system is exported with --published SYSTEM --checkpoint FILE OUTPUT")
+    return export_published(
+        options.published, options.checkpoint, options.output, license=options.license, comment=options.comment
+    )
+
+
+def _trained(options: argparse.Namespace) -> BundleInfo:
+    from ..export import export_bundle
+    from ..export.steering import export_steering
+    from ..models.training.checkpoint import model_of_checkpoint, read_checkpoint
+
+    checkpoint = options.trained or options.checkpoint
+    if checkpoint is None:
+        raise HearloopError("there is no checkpoint; expected `hearloop export CHECKPOINT OUTPUT`")
+    if options.license is None:
+        raise HearloopError("there is no --license; expected the licence of the weights, an SPDX expression")
+    content = read_checkpoint(checkpoint)
     # The command of the training names folders of the author's machine, which are nobody else's business.
     name = options.name or options.output.stem
     training = {key: value for key, value in content["training"].items() if key != "command"}
+    model = model_of_checkpoint(content)
     info = export_bundle(
-        model_of_checkpoint(content),
+        model,
         options.output,
         name=name,
         license=options.license,
@@ -39,11 +70,9 @@ def run(options: argparse.Namespace) -> int:
         quality=_quality(options.quality, name) if options.quality else content["quality"],
         comment=options.comment,
     )
-    print(
-        f"{options.output}: {info.name}, {info.parameters:,} parameters, {info.macs_per_second / 1e6:.1f} MMAC/s, "
-        f"{info.latency_ms:g} ms, {options.output.stat().st_size:,} bytes"
-    )
-    return 0
+    if hasattr(model, "steering"):
+        export_steering(model, options.output.with_name(f"{options.output.stem}-steering.onnx"))
+    return info
 
 
 def _quality(path: Path, name: str) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ...runtime.bundle import Port
 from ..streaming.state import State
 from ..target.gridnet import CausalGridNet, Steering
 
@@ -125,6 +126,40 @@ class LothSeparator(nn.Module):
             audio, state = self.step(part, steering, state)
             parts.append(audio)
         return torch.cat(parts, dim=-1)[..., :samples]
+
+
+class LothStep(nn.Module):
+    """The separator as a step on the waveform: it has a transform of its own, which no pair of windows undoes.
+
+    Parameters
+    ----------
+    network : LothSeparator
+
+    The output is that of `LothSeparator`, `lookahead` samples later. State: {"past" [B, microphones, lookahead], and
+    that of the separator}.
+    """
+
+    task = "target"
+    window = None
+    level_reference = "that of the training: speech around -25 dBFS"
+
+    def __init__(self, network: LothSeparator):
+        super().__init__()
+        self.network, self.steering = network, network.steering
+        self.frame, self.lookahead = network.chunk, network.lookahead
+        self.channels_in, self.channels_out = network.net.conv.conv.in_channels // 2, network.sources
+        channels, bands = network.steering.channels, network.net.conv.bands
+        self.extra_inputs = (Port("embedding", "embedding", (1, channels, 1, bands), "map of the chosen voice"),)
+
+    def initial_state(self, batch: int) -> State:
+        past = self.network.filters.new_zeros(batch, self.channels_in, self.lookahead)
+        return {"past": past, **self.network.initial_state(batch)}
+
+    def forward(self, audio: torch.Tensor, voice: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """Audio [B, microphones, T, frame], map of the voice, state -> [B, sources, T, frame], and the next state."""
+        ends = torch.cat([state["past"].unsqueeze(2), audio[..., self.frame - self.lookahead :]], dim=2)
+        kept, following = self.network.step(torch.cat([ends[:, :, :-1], audio], dim=-1), voice, state)
+        return kept.unflatten(-1, (-1, self.frame)), {"past": ends[:, :, -1], **following}
 
 
 def fourier_filters(length: int, hop: int) -> torch.Tensor:

@@ -1,0 +1,152 @@
+"""`hearloop export --published`: what authors offer becomes a bundle that gives what they published."""
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hearloop.export.published import PUBLISHED, export_published, read_tensors
+from hearloop.runtime.bundle import load_bundle
+from hearloop.runtime.engine import open_engine
+from hearloop.runtime.errors import HearloopError
+from hearloop.tools.main import main
+
+GOLDEN = Path(__file__).parents[1] / "models" / "golden"
+TOLERANCE = 1e-4  # of the standard deviation
+
+
+def golden_of(system: str) -> tuple[dict[str, np.ndarray], dict[str, torch.Tensor]]:
+    golden = dict(np.load(GOLDEN / f"{system}.npz"))
+    weights = {key.removeprefix("sd/"): torch.from_numpy(value) for key, value in golden.items() if key[:3] == "sd/"}
+    return golden, weights
+
+
+@pytest.fixture(scope="module")
+def gtcrn(tmp_path_factory):
+    """From the checkpoint of a training, by the command."""
+    folder = tmp_path_factory.mktemp("gtcrn")
+    golden, weights = golden_of("gtcrn")
+    checkpoint, output = folder / "model.tar", folder / "gtcrn.onnx"
+    torch.save({"epoch": 87, "optimizer": {"lr": 0.001}, "model": weights}, checkpoint)
+    assert main(["export", "--published", "gtcrn", "--checkpoint", str(checkpoint), str(output)]) == 0
+    return output, golden
+
+
+@pytest.mark.parametrize("engine", ["ort", "compiled"])
+def test_gtcrn_gives_the_published_frames(gtcrn, engine):
+    output, golden = gtcrn
+    running = open_engine(output, engine)
+    spectrum = golden["spec"].transpose(0, 2, 1, 3)[:, None]
+    found = np.concatenate(
+        [running.step({"spectrum": spectrum[:, :, [t]]})["enhanced"] for t in range(spectrum.shape[2])], axis=2
+    )
+    expected = golden["out_stream"].transpose(0, 2, 1, 3)[:, None]
+    assert np.abs(found - expected).max() <= TOLERANCE * expected.std()
+
+
+def test_the_bundle_of_gtcrn_says_whose_it_is_and_what_it_costs(gtcrn):
+    info = load_bundle(gtcrn[0]).info
+    assert (info.name, info.license, info.training["system"]) == ("gtcrn", "MIT", "gtcrn")
+    assert (info.parameters, info.macs_per_frame, info.latency_ms) == (48_245, 420_944, 32)
+    assert info.level_reference.startswith("that of the training")
+
+
+@pytest.fixture(scope="module")
+def separator(tmp_path_factory):
+    """The separator of Look Once to Hear, in the size of the golden vectors, from a checkpoint of Lightning."""
+    folder = tmp_path_factory.mktemp("loth")
+    golden, weights = golden_of("loth_separator")
+    content = {
+        "epoch": 3,
+        "hyper_parameters": {"lr": 5e-4},
+        "state_dict": {f"model.{key}": value for key, value in weights.items()},
+    }
+    torch.save(content, folder / "best.ckpt")
+    config = json.loads(str(golden["config"]))
+    export_published("look-once-to-hear", folder / "best.ckpt", folder / "loth.onnx", config=config)
+    return folder, golden
+
+
+@pytest.mark.parametrize("engine", ["ort", "compiled"])
+def test_look_once_to_hear_in_blocks_of_8_ms_gives_the_published_sound_4_ms_later(separator, engine):
+    folder, golden = separator
+    steering = open_engine(folder / "loth-steering.onnx", "ort")
+    voice = steering.step({"embedding": golden["embed"][:, 0]})["map"]
+    running = open_engine(folder / "loth.onnx", engine)
+    assert (running.info.front_end, running.info.frame, running.info.latency_samples) == ("waveform", 128, 192)
+    # The authors' first frame begins with the sound; a block of 8 ms and the 4 ms before it are a frame.
+    audio = np.pad(golden["mix"], ((0, 0), (0, 0), (0, 64)))
+    running.load_state(running.save_state() | {"state.past": audio[:, :, :64]})
+    blocks = audio[:, :, 64:].reshape(1, 2, -1, 128)
+    frames = [running.step({"audio": blocks[:, :, [t]], "embedding": voice}) for t in range(blocks.shape[2])]
+    found = np.concatenate([frame["enhanced"] for frame in frames], axis=2).reshape(1, 2, -1)
+    expected = golden["out_stream"]
+    assert np.abs(found - expected).max() <= TOLERANCE * expected.std()
+
+
+def test_a_system_that_hears_the_whole_recording_at_once_has_no_step(tmp_path, capsys):
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "x.pt")
+    for system in ("tiger", "mossformer2", "mambattention"):
+        output = tmp_path / "out.onnx"
+        assert main(["export", "--published", system, "--checkpoint", str(tmp_path / "x.pt"), str(output)]) == 1
+        assert f"{system} looks at the whole recording at once" in capsys.readouterr().err
+        assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a": torch.ones(2), "b": torch.zeros(3)},
+        {"state_dict": {"model.a": torch.ones(2), "model.b": torch.zeros(3)}, "epoch": 1},
+        {"generator": {"module.a": torch.ones(2), "module.b": torch.zeros(3)}},
+        {"model": {"state_dict": {"a": torch.ones(2), "b": torch.zeros(3)}}},
+    ],
+)
+def test_wrappers_and_prefixes_of_checkpoints_are_taken_off(content, tmp_path):
+    torch.save(content, tmp_path / "x.pt")
+    assert read_tensors(tmp_path / "x.pt").keys() == {"a", "b"}
+
+
+def test_a_checkpoint_with_objects_is_refused_and_nothing_in_it_runs(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    torch.save({"state_dict": {"a": torch.ones(2)}, "extra": Trap()}, tmp_path / "trap.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Trap(), protocol=2))
+    for name in ("trap.pt", "plain.pt"):
+        with pytest.raises(HearloopError, match="not a checkpoint of tensors and plain data"):
+            read_tensors(tmp_path / name)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [({"epoch": 3}, "holds no weights"), ([1, 2], "holds no weights"), ({"a": torch.ones(2)}, "'a' has no place")],
+)
+def test_a_checkpoint_that_is_none_of_this_system_is_named(content, named, tmp_path):
+    torch.save(content, tmp_path / "x.pt")
+    with pytest.raises(HearloopError, match=named):
+        export_published("gtcrn", tmp_path / "x.pt", tmp_path / "out.onnx")
+
+
+def test_an_unknown_system_is_named_with_those_that_are_known(tmp_path):
+    with pytest.raises(HearloopError, match=rf"'tfgridnet' is unknown; known are {', '.join(PUBLISHED)}"):
+        export_published("tfgridnet", tmp_path / "x.pt", tmp_path / "out.onnx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--published", "gtcrn", "out.onnx"], "--published SYSTEM --checkpoint FILE OUTPUT"),
+        (["out.onnx", "--license", "MIT"], "there is no checkpoint"),
+        (["run.pt", "out.onnx"], "there is no --license"),
+    ],
+)
+def test_what_is_missing_on_the_command_line_is_named(arguments, named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", *arguments]) == 1
+    assert named in capsys.readouterr().err
