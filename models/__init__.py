@@ -14,6 +14,8 @@ MODELS = {
     "enroll": ("target.enroll", "Enroll"),
     "gtcrn": ("enhancement.gtcrn", "Gtcrn"),
     "gtcrn-8ms": ("enhancement.gtcrn", "gtcrn_8ms"),
+    "echo": ("echo.canceller", "EchoCanceller"),
+    "echo-small": ("echo.canceller", "echo_small"),
     "enhance-mamba": ("enhancement.mambattention", "mambattention_base"),
     "enhance-mamba-small": ("enhancement.mambattention", "MambAttention"),
     "target": ("target.stream", "Target"),

@@ -21,6 +21,7 @@ MODELS: dict[str, dict] = {
     "enhance-small": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1},
     "gtcrn": {},
     "gtcrn-8ms": {},
+    "echo-small": {"channels": 3, "blocks": 2, "layers": 3},
     "enhance-mamba-small": {"channels": 8, "blocks": 2, "depth": 2, "memory": 6, "heads": 2},
     "target": {"channels": 8, "hidden": 6, "blocks": 2, "heads": 2, "memory": 20, "query": 2},
 }

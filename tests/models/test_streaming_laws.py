@@ -15,6 +15,7 @@ from hearloop.models.streaming.average import ExponentialAverage
 from hearloop.models.streaming.compose import Chain, Residual
 from hearloop.models.streaming.conv1d import CausalConv1d
 from hearloop.models.streaming.conv2d import CausalConv2d
+from hearloop.models.streaming.dilated import MultiDilatedBlock
 from hearloop.models.streaming.mamba import FrequencyMamba, TimeMamba
 from hearloop.models.streaming.norm import FrameNorm, RunningNorm
 from hearloop.models.streaming.recurrent import FrequencyGRU, FrequencyLSTM, TimeGRU, TimeLSTM
@@ -38,6 +39,20 @@ class Case:
         shape = list(self.shape)
         shape.insert(self.time_axis - 1, frames)
         return torch.randn(BATCH, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+class WithReference(nn.Module):
+    """An echo model that takes the microphone and the reference as two channels of one input."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def initial_state(self, batch: int) -> State:
+        return self.model.initial_state(batch)
+
+    def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        return self.model(*spectrum.split(1, dim=1), state)
 
 
 class Steered(nn.Module):
@@ -94,6 +109,10 @@ CASES = {
     "attention between frames": Case(lambda: FrameAttention(8, 2, window=6, bands=5, query=3), (5, 8), 1, "attention"),
     "enroll": Case(lambda: build("enroll", channels=8, hidden=6, blocks=1, embedding=12), (2, 97, 2), 2, "model"),
     "gtcrn": Case(lambda: build("gtcrn"), (1, 257, 2), 2, "model"),
+    "multi-dilated block": Case(lambda: MultiDilatedBlock(3, 3, bands=7), (6, 7), 2, "composition"),
+    "echo-small": Case(
+        lambda: WithReference(build("echo-small", channels=3, blocks=2, layers=2)), (2, 97, 2), 2, "model"
+    ),
     "state space over time": Case(lambda: TimeMamba(4, 2, 3, 4, bands=5), (5, 4), 1, "attention"),
     "state space over frequency": Case(lambda: Chain(FrequencyMamba(4, 2, 3, 4)), (5, 4), 1, "attention"),
     "enhance-mamba-small": Case(
