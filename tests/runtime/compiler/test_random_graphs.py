@@ -86,7 +86,7 @@ class Graph:
         *front, a, b = self.shapes[x]
         shape = self.pick([*front[:-1], front[-1] * a, 1, b], [1, *front[:-1], front[-1], a * b], [b, a, *front])
         if len(shape) > 4:
-            shape = shape[:3] + [int(np.prod(shape[3:]))]
+            shape = [*shape[:3], int(np.prod(shape[3:]))]
         return self.add("Reshape", [x, self.numbers(*shape)], shape)
 
     def slice(self):
