@@ -38,13 +38,13 @@ def stride_along(addresses: Addresses, axis: int) -> int:
     return int(column[1]) if len(column) > 1 else 1
 
 
-def row_of_vectors(count: int, width: int) -> list[tuple[int, int]]:
-    return cuts(count, width, overlap=True) if count >= width else cuts(count, max(width // 2, 1), overlap=True)
+def row_of_vectors(count: int, width: int, overlap: bool = True) -> list[tuple[int, int]]:
+    return cuts(count, width if count >= width else max(width // 2, 1), overlap)
 
 
-def _tiling(rows: int, columns: int, target: Target) -> Tiling:
+def _tiling(rows: int, columns: int, target: Target, overlap: bool) -> Tiling:
     """The tiles that need the fewest cycles: two multiply-adds, two loads, and eight results under way at a time."""
-    vectors = row_of_vectors(columns, target.width)
+    vectors = row_of_vectors(columns, target.width, overlap)
     best: tuple[float, int, int] | None = None
     for wide in range(1, min(len(vectors), WIDEST_ROW) + 1):
         for high in range(1, rows + 1):
@@ -81,7 +81,10 @@ def emit_tiles(
     n_sizes, n_steps = nest_of([*(along(t, 2) for t in plain), _column(kernel.b, 2, packed_b), np.arange(columns)])
     height, m_step = (m_sizes.pop(), m_steps.pop()) if m_sizes else (1, [0] * (len(plain) + 2))
     width, n_step = (n_sizes.pop(), n_steps.pop()) if n_sizes else (1, [1] * (len(plain) + 2))
-    tiling = _tiling(height, width, target)
+    # What is added to where it lies must be added once: vectors that overlap would do it twice.
+    out = memory.owner(kernel.out)
+    in_place = any(memory.owner(source) is out for source in sources)
+    tiling = _tiling(height, width, target, overlap=not in_place)
     half = half_weights and _halves(memory, kernel, tiling, target)
     in_b = lambda numbers: numbers // 2 if half else numbers  # noqa: E731  # packed numbers -> distance in floats
     a_size = height * terms  # of packed a, for one turn of the outer loops along M

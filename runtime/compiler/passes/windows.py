@@ -1,7 +1,7 @@
 """Windows: a memory of past entries that is read where it lies gets room for the new entry beside it.
 
-`rings` looks for Concat(state, entry), which is what a convolution reads. Attention may read past and present apart: the
-state as it is, and the entry elsewhere. All that is missing there is the buffer that would hold both.
+`rings` looks for Concat(state, entry), which is what a convolution reads. Attention may read past and present apart:
+the state as it is, and the entry elsewhere. All that is missing there is the buffer that would hold both.
 """
 
 import numpy as np

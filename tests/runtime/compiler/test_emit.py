@@ -119,12 +119,27 @@ def test_contract(target, seed):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_large_memory_is_read_a_few_rows_at_a_time(target):
+@pytest.mark.parametrize("columns", [800, 805])
+def test_a_large_memory_is_read_a_few_rows_at_a_time(target, columns):
     random = np.random.default_rng(5)
     build = Builder()
-    out = output(build, random, (2, 1, 800))
-    build.kernels.append(Contract(out, build.input("a", (2, 1, 43)), build.input("b", (2, 43, 800)), Result()))
+    out = output(build, random, (2, 1, columns))
+    more = Load(build.input("c", (2, 1, columns)))
+    operands = build.input("a", (2, 1, 43)), build.input("b", (2, 43, columns))
+    build.kernels.append(Contract(out, *operands, apply("add", Result(), more)))
     agree(program(build, out), target, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("columns", [5, 13, 20, 31])
+def test_a_sum_in_place_is_added_once(target, columns):
+    random = np.random.default_rng(columns)
+    build = Builder()
+    state = build.state("s", (1, 3, columns))
+    operands = build.input("a", (1, 3, 7)), build.constant(random.normal(size=(1, 7, columns)))
+    build.kernels.append(Contract(state, *operands, apply("add", Result(), apply("mul", Load(state), 0.5))))
+    made = program(build, state)
+    agree(made, target, steps=4, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("columns", [512, 509, 96])
