@@ -1,0 +1,23 @@
+"""What a step of the models for a chosen voice costs: multiplications, memory, and no shift of it."""
+
+import math
+
+import pytest
+
+from hearloop.export.macs import macs_per_step
+from hearloop.export.onnx import export_graph
+from hearloop.export.rings import state_ports
+from hearloop.models import build
+
+
+@pytest.mark.parametrize(
+    ("name", "most_macs", "parameters"), [("target", 37.5e6, 2_037_960), ("target-small", 4.8e6, 867_036)]
+)
+def test_a_step_keeps_to_its_budget(name, most_macs, parameters):
+    model = build(name).eval()
+    graph = export_graph(model)
+    assert 0.8 * most_macs < macs_per_step(graph) <= most_macs
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters
+    states = state_ports(graph)
+    in_rings = sum(math.prod(state.shape) for state in states if state.kind == "ring")
+    assert in_rings > 0.9 * sum(math.prod(state.shape) for state in states)
