@@ -18,6 +18,10 @@ MODELS = {
     "echo-small": ("echo.canceller", "echo_small"),
     "enhance-mamba": ("enhancement.mambattention", "mambattention_base"),
     "enhance-mamba-small": ("enhancement.mambattention", "MambAttention"),
+    "separate-mossformer": ("separation.mossformer", "mossformer_base"),
+    "separate-mossformer-small": ("separation.mossformer", "MossFormer"),
+    "separate-tiger": ("separation.tiger", "tiger_base"),
+    "separate-tiger-small": ("separation.tiger", "Tiger"),
     "target": ("target.stream", "Target"),
     "target-small": ("target.stream", "target_small"),
 }

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hearloop.models import build
+from hearloop.models.separation.mossformer import SquaredReluAttention
 from hearloop.models.streaming.attention import WindowAttention
 from hearloop.models.streaming.average import ExponentialAverage
 from hearloop.models.streaming.compose import Chain, Residual
 from hearloop.models.streaming.conv1d import CausalConv1d
 from hearloop.models.streaming.conv2d import CausalConv2d
 from hearloop.models.streaming.dilated import MultiDilatedBlock
+from hearloop.models.streaming.linear_attention import DecayedLinearAttention
 from hearloop.models.streaming.mamba import FrequencyMamba, TimeMamba
 from hearloop.models.streaming.norm import FrameNorm, RunningNorm
 from hearloop.models.streaming.recurrent import FrequencyGRU, FrequencyLSTM, TimeGRU, TimeLSTM
@@ -70,6 +72,18 @@ class Steered(nn.Module):
         return self.model(spectrum, self.voice.expand(len(spectrum), -1, -1, -1), state)
 
 
+class Attends(nn.Module):
+    """An attention that takes queries, keys and values, given the same for all three."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.attention = attention
+        self.initial_state = attention.initial_state
+
+    def forward(self, x, state):
+        return self.attention(x, x, x, state)
+
+
 CASES = {
     "conv 1-D": Case(lambda: CausalConv1d(4, 5, 3), (4,), 2, "convolution"),
     "conv 1-D dilated": Case(lambda: CausalConv1d(4, 6, 3, dilation=4, groups=2), (4,), 2, "convolution"),
@@ -93,6 +107,8 @@ CASES = {
     "norm over channels and bands": Case(lambda: Chain(FrameNorm(4, bands=6)), (4, 6), 2, "norm"),
     "running norm": Case(lambda: RunningNorm(4, time_constant=10), (4, 6), 2, "norm"),
     "exponential average": Case(lambda: ExponentialAverage(10.0, (4,)), (4,), 2, "average"),
+    "linear attention": Case(lambda: Attends(DecayedLinearAttention(4, 4, time_constant=20)), (4,), 1, "attention"),
+    "squared attention": Case(lambda: Attends(SquaredReluAttention(4, 4, window=7)), (4,), 1, "attention"),
     "attention": Case(lambda: WindowAttention(8, 2, window=6, bands=3), (3, 8), 1, "attention"),
     "composition": Case(
         lambda: Chain(
@@ -117,6 +133,18 @@ CASES = {
     "state space over frequency": Case(lambda: Chain(FrequencyMamba(4, 2, 3, 4)), (5, 4), 1, "attention"),
     "enhance-mamba-small": Case(
         lambda: build("enhance-mamba-small", channels=8, blocks=2, depth=2, memory=6, heads=2), (1, 257, 2), 2, "model"
+    ),
+    "separate-mossformer": Case(
+        lambda: build("separate-mossformer-small", size=16, layers=2, keys=6, window=8, inner=10),
+        (1, 257, 2),
+        2,
+        "model",
+    ),
+    "separate-tiger": Case(
+        lambda: build("separate-tiger-small", size=8, channels=8, rounds=2, scales=3, heads=2, query=3, memory=6),
+        (1, 257, 2),
+        2,
+        "model",
     ),
     "target": Case(
         lambda: Steered(build("target", channels=8, hidden=6, blocks=2, heads=2, memory=6, query=2)),
