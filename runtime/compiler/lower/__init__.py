@@ -5,7 +5,6 @@ model runs are exact up to 2^24, and float64 and float16 are computed as float32
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import onnx
