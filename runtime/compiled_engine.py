@@ -28,6 +28,11 @@ class CompiledEngine(Stream):
     constants : ndarray, optional
         The constants in place, to share with other streams.
 
+    Attributes
+    ----------
+    note : str
+        Why the compiled model could not be kept in the cache, if it could not.
+
     Raises
     ------
     UnsupportedModel
@@ -45,7 +50,8 @@ class CompiledEngine(Stream):
         constants: np.ndarray | None = None,
     ):
         self.bundle, self.info = bundle, bundle.info
-        self.compiled = compiled or fetch(bundle, options or Options())
+        self.note = ""
+        self.compiled = compiled or fetch(bundle, options or Options(), complain=self._complain)
         self.code = code or load(self.compiled.object_code)
         if constants is None:
             constants = aligned(len(self.compiled.constants))
@@ -62,6 +68,9 @@ class CompiledEngine(Stream):
         # Plain integers: the arrays never move, and a call costs less than a microsecond.
         self._memory_address, self._constants_address = self.memory.ctypes.data, self.constants.ctypes.data
         self.reset()
+
+    def _complain(self, reason: str) -> None:
+        self.note = reason
 
     def _view(self, offset: int, shape: tuple[int, ...]) -> np.ndarray:
         size = int(np.prod(shape))

@@ -4,7 +4,7 @@ import argparse
 import sys
 from time import perf_counter
 
-from ..runtime.compiler.cache import entry_path, fetch, lookup
+from ..runtime.compiler.cache import cache_folder, clear, entries, entry_path, fetch, lookup
 from ..runtime.compiler.compiled import Compiled, Options
 from ..runtime.compiler.peak import floats_per_second, multiply_adds_per_second
 from ..runtime.errors import EngineError
@@ -12,7 +12,9 @@ from ..runtime.states import load_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="+", help="a bundle, the name of a shipped model, or any streaming ONNX model")
+    parser.add_argument("model", nargs="*", help="a bundle, the name of a shipped model, or any streaming ONNX model")
+    parser.add_argument("--list", action="store_true", help="show what lies in the cache")
+    parser.add_argument("--clear", action="store_true", help="empty the cache, before anything is compiled")
     add_states_argument(parser)
     parser.add_argument("--half-weights", action="store_true", help="keep weights of matrix-vector products as float16")
     parser.add_argument("--plan", action="store_true", help="print every kernel, and how each state was placed")
@@ -38,12 +40,17 @@ def parse_states(text: str | None) -> dict[str, str] | None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if not (options.model or options.list or options.clear):
+        raise EngineError("nothing to compile; expected a model, --list or --clear")
+    if options.clear:
+        print(f"{cache_folder()}: {clear()} compiled model(s) removed")
     for model in options.model:
         bundle = load_model(model, parse_states(options.states))
         form = Options(half_weights=options.half_weights)
         known = lookup(bundle, form) is not None
         started = perf_counter()
-        compiled = fetch(bundle, form, progress=_show)
+        complaints: list[str] = []
+        compiled = fetch(bundle, form, progress=_show, complain=complaints.append)
         seconds = perf_counter() - started
         kernels = compiled.plan["kernels"]
         path = entry_path(bundle, form)
@@ -52,11 +59,23 @@ def run(options: argparse.Namespace) -> int:
             f"{bundle.info.name}: {how}; {len(kernels)} kernels, {len({kernel['name'] for kernel in kernels})} "
             f"different, {len(compiled.object_code) / 1000:.0f} kB of code, "
             f"{4 * len(compiled.constants) / 1000:.0f} kB of constants, "
-            f"{4 * compiled.memory_size / 1000:.0f} kB per stream\n  {path}"
+            f"{4 * compiled.memory_size / 1000:.0f} kB per stream\n  {complaints[-1] if complaints else path}"
         )
         if options.plan:
             print_plan(compiled)
+    if options.list:
+        _print_entries()
     return 0
+
+
+def _print_entries() -> None:
+    found = entries()
+    print(f"{cache_folder()}: {len(found)} compiled model(s), {sum(entry.size for entry in found) / 1e6:.1f} MB")
+    for entry in found:
+        print(
+            f"  {entry.name or 'damaged':<32} {entry.size / 1000:8.0f} kB {entry.age_s / 86400:6.1f} days  "
+            f"{entry.path.name}"
+        )
 
 
 def print_plan(compiled: Compiled) -> None:

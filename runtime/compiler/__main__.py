@@ -23,13 +23,16 @@ def main() -> int:
     _step_back()
     header = json.loads(sys.stdin.buffer.readline())
     states = tuple(State(**{**state, "shape": tuple(state["shape"])}) for state in header["states"])
+    complaints: list[str] = []
     try:
         info = StepInfo(header["name"], (), (), states)
-        fetch(Bundle(info=info, model=sys.stdin.buffer.read()), Options())  # type: ignore[arg-type]
+        bundle = Bundle(info=info, model=sys.stdin.buffer.read())  # type: ignore[arg-type]
+        fetch(bundle, Options(), complain=complaints.append)
     except HearloopError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+        complaints.append(str(error))
+    for complaint in complaints:
+        print(complaint, file=sys.stderr)
+    return 1 if complaints else 0
 
 
 def _step_back() -> None:

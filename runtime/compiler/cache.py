@@ -3,7 +3,8 @@
 An entry is one file, named by everything that the machine code depends on: the model, its states, the options, the
 processor, and the sources of the compiler. It is written beside its place and moved there, so that no process ever sees
 half of one, and it carries a checksum: what is damaged is compiled again, never run. The folder is closed to other
-users, because what lies in it is executed.
+users, because what lies in it is executed. One process compiles an entry while others wait for it. Where nothing can
+be kept, the model runs all the same, and it is told why.
 """
 
 import contextlib
@@ -15,11 +16,11 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from time import time
+from time import monotonic, sleep, time
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,22 @@ from ..bundle import Bundle
 from .compiled import Compiled, Options, RingSlot, Slot, StateSlot
 from .target import Target, host_target
 
-MAGIC = b"hearloop compiled model 1\n"
+MAGIC = b"hearloop compiled model 2\n"
 DIGEST_BYTES = 32
 LARGEST_FOLDER_BYTES = 1 << 30
 LEFT_OVER_S = 24 * 3600
+LONGEST_WAIT_S = 300.0  # for another process that compiles the same; after that the work is done twice
+WAIT_S = 0.05
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A compiled model in the cache folder; `name` is the model's, or nothing if the file is damaged."""
+
+    path: Path
+    name: str
+    size: int
+    age_s: float
 
 
 def cache_folder() -> Path:
@@ -58,7 +71,7 @@ def _compiler_digest() -> str:
 
 def entry_path(bundle: Bundle, options: Options, target: Target | None = None) -> Path:
     """Where the compiled form of a model lies, or would."""
-    states = [(state.name, state.next, state.initial) for state in bundle.info.states]
+    states = [(state.name, state.next, state.initial, state.axis) for state in bundle.info.states]
     key = {
         "model": hashlib.sha256(bundle.model).hexdigest(),
         "states": states,
@@ -77,7 +90,7 @@ def lookup(bundle: Bundle, options: Options, target: Target | None = None) -> Co
         return None
     try:
         content = path.read_bytes()
-        return _unpack(content)
+        return _unpack(content, path.stem)
     except (OSError, ValueError, KeyError, EOFError):
         return None
 
@@ -87,8 +100,9 @@ def fetch(
     options: Options,
     target: Target | None = None,
     progress: Callable[[str, float], None] = lambda stage, fraction: None,
+    complain: Callable[[str], None] = lambda reason: None,
 ) -> Compiled:
-    """The compiled form of a model, from the cache or compiled now."""
+    """The compiled form of a model, from the cache or compiled now; `complain` is told why it cannot be kept."""
     found = lookup(bundle, options, target)
     if found is not None:
         return found
@@ -98,9 +112,30 @@ def fetch(
         if found is not None:
             return found
         compiled = _compile(bundle, options, target, progress)
-        with contextlib.suppress(OSError):  # a full or read-only disk: it is compiled again next time
-            _write(path, _pack(compiled))
+        try:
+            _write(path, _pack(compiled, bundle.info.name, path.stem))
+        except OSError as error:  # a full or read-only disk, an open folder: it is compiled again next time
+            complain(f"the compiled model cannot be kept in {path.parent} ({error})")
         return compiled
+
+
+def entries() -> list[Entry]:
+    """What lies in the cache, the newest first."""
+    found = []
+    for path in cache_folder().glob("*.bin"):
+        with contextlib.suppress(OSError):  # another process may remove it now
+            facts = path.stat()
+            found.append(Entry(path, _name(path), facts.st_size, time() - facts.st_mtime))
+    return sorted(found, key=lambda entry: entry.age_s)
+
+
+def clear() -> int:
+    """Empty the cache; returns how many compiled models it had."""
+    found = entries()
+    for pattern in ("*.bin", "*.part", "*.lock"):
+        for path in cache_folder().glob(pattern):
+            path.unlink(missing_ok=True)
+    return len(found)
 
 
 def _compile(
@@ -118,19 +153,29 @@ def _compile(
 def _alone(path: Path) -> Iterator[None]:
     """Let one process at a time compile an entry; the system frees the lock of one that is killed.
 
-    Without locks, on a disk that cannot be written or another system, the work may be done twice, which harms nobody.
+    Without locks, after a long wait, on a disk that cannot be written or another system, the work may be done twice,
+    which harms nobody.
     """
     try:
         import fcntl  # exists on Unix only
 
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_private(path.parent):  # what is opened there for writing might be a link to something else
+            raise PermissionError
         file = path.open("wb")
     except (ImportError, OSError):
         yield
         return
     with file:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+        end = monotonic() + LONGEST_WAIT_S
+        while monotonic() < end:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                sleep(WAIT_S)
+            except OSError:  # a disk without locks
+                break
         yield
 
 
@@ -150,7 +195,9 @@ def _write(path: Path, content: bytes) -> None:
     if not _is_private(path.parent):
         raise PermissionError(f"{path.parent} can be written by others")
     _make_room(path.parent, len(content))
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    for left in path.parent.glob(f"{path.stem}.*.part"):  # of a process that was killed: only one writes an entry
+        left.unlink(missing_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -175,8 +222,22 @@ def _make_room(folder: Path, size: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def _pack(compiled: Compiled) -> bytes:
+def _digest(key: str, payload: bytes) -> bytes:
+    """Over the key too, so that an entry under the name of another one is refused."""
+    return hashlib.sha256(key.encode() + payload).digest()
+
+
+def _name(path: Path) -> str:
+    """Of the model in an entry."""
+    try:
+        return str(_description(_payload(path.read_bytes(), path.stem))["name"])
+    except (OSError, ValueError):
+        return ""
+
+
+def _pack(compiled: Compiled, name: str, key: str) -> bytes:
     description = {
+        "name": name,
         "memory_size": compiled.memory_size,
         "inputs": {name: asdict(slot) for name, slot in compiled.inputs.items()},
         "outputs": {name: asdict(slot) for name, slot in compiled.outputs.items()},
@@ -194,15 +255,25 @@ def _pack(compiled: Compiled) -> bytes:
     room = io.BytesIO()
     np.savez(room, **arrays)
     payload = room.getvalue()
-    return MAGIC + hashlib.sha256(payload).digest() + payload
+    return MAGIC + _digest(key, payload) + payload
 
 
-def _unpack(content: bytes) -> Compiled:
+def _payload(content: bytes, key: str) -> bytes:
     """Raises ValueError if anything is not as it was written."""
     payload = content[len(MAGIC) + DIGEST_BYTES :]
-    if not content.startswith(MAGIC) or hashlib.sha256(payload).digest() != content[len(MAGIC) :][:DIGEST_BYTES]:
+    if not content.startswith(MAGIC) or _digest(key, payload) != content[len(MAGIC) :][:DIGEST_BYTES]:
         raise ValueError("damaged")
+    return payload
+
+
+def _description(payload: bytes) -> dict[str, Any]:
     with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
+        found: dict[str, Any] = json.loads(arrays["description"].tobytes())
+        return found
+
+
+def _unpack(content: bytes, key: str) -> Compiled:
+    with np.load(io.BytesIO(_payload(content, key)), allow_pickle=False) as arrays:
         description = json.loads(arrays["description"].tobytes())
         states = {
             name: StateSlot(following, tuple(shape), arrays[f"places{index}"], arrays[f"rings{index}"], dtype)
