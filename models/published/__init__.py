@@ -15,9 +15,6 @@ SYSTEMS = {
     "loth_embed": "loth_embed",
     "loth_separator": "loth_separator",
     "mambattention": "mambattention",
-    "mossformer1": "mossformer",
-    "mossformer2": "mossformer",
-    "tiger_speech": "tiger",
 }
 
 
