@@ -371,8 +371,10 @@ def assert_mostly_equal(heard, expected):
 
 def test_the_output_opens_and_closes_without_a_click():
     tone = np.sin(2 * np.pi * 50 * np.arange(16000) / 16000) * 0.5
-    device = SoftwareDevice(tone, 16000, 128, seconds=60)
-    with LiveLoop("none", device, wet_path=lambda chunk: Turned()) as loop:
+    clock = Lockstep()  # a late block would be concealed, which is steeper than this tone
+    device = SoftwareDevice(tone, 16000, 128, seconds=60, clock=clock)
+    clock.loop = LiveLoop("none", device, wet_path=lambda chunk: Turned())
+    with clock.loop as loop:
         loop.wait(0.5)
     heard = device.output[0]
     assert np.max(np.abs(heard)) > 0.45
