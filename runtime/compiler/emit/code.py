@@ -146,9 +146,16 @@ class Code:
         if stride == 2:  # two runs that overlap by one, so that nothing is read beyond the last lane
             low, high = self.load(pointer, 1, lanes), self.load(pointer.plus(lanes - 1), 1, lanes)
             return self.shuffle(low, high, [*range(0, lanes, 2), *range(lanes + 1, 2 * lanes, 2)])
+        return self.gather([pointer.plus(lane * stride) for lane in range(lanes)])
+
+    def gather(self, pointers: Sequence[Pointer]) -> Value:
+        """A lane from each of these."""
+        lanes = len(pointers)
+        if lanes == 1:
+            return self.load(pointers[0], 1, 1)
         gathered = "poison"
-        for lane in range(lanes):
-            one = self.assign(f"load float, ptr {self.at(pointer.plus(lane * stride))}, align 4")
+        for lane, pointer in enumerate(pointers):
+            one = self.assign(f"load float, ptr {self.at(pointer)}, align 4")
             gathered = self.assign(f"insertelement {vector('float', lanes)} {gathered}, float {one}, i32 {lane}")
         return Value(gathered, lanes)
 

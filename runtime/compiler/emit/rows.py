@@ -1,7 +1,8 @@
 """Kernels over rows: reduction, normalisation, softmax.
 
 A row is swept in vectors, with the partial results of the lanes put together at its end; or, where neighbouring rows
-lie side by side in memory, every lane has a row of its own.
+lie side by side in memory, every lane has a row of its own. Long sweeps keep several partial results, because an
+addition takes four cycles and the processor could begin two in each.
 """
 
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from .operands import Operands, along, cuts, distinct, nest_of
 
 Combine = Callable[[Value, Value], Value]
 IDENTITY = {"sum": 0.0, "max": -np.inf, "min": np.inf, "prod": 1.0}
+SWEEPS = {Reduce: 1, Normalize: 3, Softmax: 2}  # how often the source is read
+PARTIAL_RESULTS = 4
 
 
 class _Rows:
@@ -38,9 +41,15 @@ class _Rows:
         if not self.sizes:
             self.sizes, self.steps = [1], [[1] * len(tensors)]
         self.width = target.width
-        lies_across = bool(self.row_sizes) and all(abs(s) <= 1 for s in self.row_steps[-1])
-        lies_along = all(abs(s) <= 1 for s in self.steps[-1])
-        self.by_lane = lies_across and not lies_along and self.row_sizes[-1] >= target.width > 1
+        reads = [1] * (1 + len(behind)) + [SWEEPS[type(kernel)]] * len(self.source)
+
+        def scattered(step: list[int]) -> int:
+            """How many elements are not beside their neighbour if the lanes go this way."""
+            return sum(often for often, stride in zip(reads, step, strict=True) if abs(stride) > 1)
+
+        enough = bool(self.row_sizes) and self.row_sizes[-1] >= target.width > 1
+        self.by_lane = enough and scattered(self.row_steps[-1]) < scattered(self.steps[-1])
+        self.in_place = any(tensor.flat[0] >> 40 == kernel.out.flat[0] >> 40 for tensor in [*behind, *self.source])
         self.step = self.row_steps[-1] if self.by_lane else self.steps[-1]  # from lane to lane
 
     def write(self, row: Callable[[list[Pointer], int], None]) -> None:
@@ -60,7 +69,7 @@ class _Rows:
         def beside(at: list[Pointer], _: list[Value]) -> list[Value]:
             step, whole = self.row_steps[-1], self.row_sizes[-1] // self.width
             self.code.nest([whole], [[self.width * s for s in step]], at, together(self.width))
-            for start, lanes in cuts(self.row_sizes[-1], self.width)[whole:]:
+            for start, lanes in cuts(self.row_sizes[-1], self.width, overlap=not self.in_place)[whole:]:
                 row([pointer.plus(start * s) for pointer, s in zip(at, step, strict=True)], lanes)
             return []
 
@@ -76,27 +85,39 @@ class _Rows:
     ) -> Value:
         """Run `body(pointers, lanes, total) -> total` over a row; the totals of all lanes, put together."""
         code, steps = self.code, self.steps
-        if self.by_lane:
-            turn = lambda moved, values: [body(moved, rows, values[0])]  # noqa: E731
-            return code.nest(self.sizes, steps, at, turn, [code.number(start, rows)])[0]
-        whole = self.sizes[-1] // self.width
-        rest = cuts(self.sizes[-1], self.width)[whole:]
+        vector_lanes = rows if self.by_lane else self.width
+        whole = self.sizes[-1] if self.by_lane else self.sizes[-1] // self.width
+        far = steps[-1] if self.by_lane else [stride * self.width for stride in steps[-1]]
+        rest = [] if self.by_lane else cuts(self.sizes[-1], self.width)[whole:]
 
         def line(moved: list[Pointer], values: list[Value]) -> list[Value]:
-            far = [stride * self.width for stride in steps[-1]]
-            vector, single = values
-            if whole:
-                turn = lambda there, carried: [body(there, self.width, carried[0])]  # noqa: E731
-                vector = code.nest([whole], [far], moved, turn, [vector])[0]
+            *vectors, single = values
+            together = len(vectors)
+
+            def turn(there: list[Pointer], carried: list[Value]) -> list[Value]:
+                return [
+                    body([p.plus(number * s) for p, s in zip(there, far, strict=True)], vector_lanes, total)
+                    for number, total in enumerate(carried)
+                ]
+
+            vectors = code.nest([whole // together], [[together * s for s in far]], moved, turn, vectors)
+            for number in range(whole - whole % together, whole):
+                there = [pointer.plus(number * stride) for pointer, stride in zip(moved, far, strict=True)]
+                vectors[number % together] = body(there, vector_lanes, vectors[number % together])
             for first, lanes in rest:
                 there = [pointer.plus(first * stride) for pointer, stride in zip(moved, steps[-1], strict=True)]
                 partial = body(there, lanes, code.number(start, lanes))
                 single = how(single, code.fold(partial, how))
-            return [vector, single]
+            return [*vectors, single]
 
-        begin = [code.number(start, self.width), code.number(start, 1)]
-        vector, single = code.nest(self.sizes[:-1], steps[:-1], at, line, begin)
-        return how(code.fold(vector, how), single) if whole else single
+        together = max(1, min(PARTIAL_RESULTS, whole))
+        begin = [code.number(start, vector_lanes)] * together + [code.number(start, 1)]
+        *vectors, single = code.nest(self.sizes[:-1], steps[:-1], at, line, begin)
+        while len(vectors) > 1:
+            vectors = [how(vectors[0], vectors[1]), *vectors[2:]]
+        if self.by_lane:
+            return vectors[0]
+        return how(code.fold(vectors[0], how), single) if whole else single
 
     def load(self, table: dict[bytes, int], at: list[Pointer], lanes: int) -> Callable[[Load], Value]:
         def from_memory(node: Load) -> Value:
@@ -175,7 +196,8 @@ def emit_softmax(kernel: Softmax, target: Target, operands: Operands, code: Code
     """Maximum, exponentials and their sum, then the quotient; the exponentials wait in the output."""
     rows = _Rows(kernel, target, operands, code)
     add: Combine = lambda a, b: code.binary("fadd", a, b)  # noqa: E731
-    largest: Combine = lambda a, b: larger(code, a, b)  # noqa: E731
+    # The exponential passes a NaN on, the maximum need not.
+    largest: Combine = lambda a, b: code.select(code.compare("ogt", a, b), a, b)  # noqa: E731
 
     def row(at: list[Pointer], lanes: int) -> None:
         top = rows.sweep(at, lanes, lambda t, w, m: largest(m, rows.value_of_source(t, w)), -np.inf, largest)
