@@ -15,6 +15,7 @@ SYSTEMS = {
     "loth_embed": "loth_embed",
     "loth_separator": "loth_separator",
     "mambattention": "mambattention",
+    "tiger_speech": "tiger_speech",
 }
 
 
