@@ -15,6 +15,8 @@ SYSTEMS = {
     "loth_embed": "loth_embed",
     "loth_separator": "loth_separator",
     "mambattention": "mambattention",
+    "mossformer1": "mossformer1",
+    "mossformer2": "mossformer2",
     "tiger_speech": "tiger_speech",
 }
 
