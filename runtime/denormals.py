@@ -28,7 +28,8 @@ def _read_control(typing_context):
             builder.call(function, [builder.bitcast(slot, ir.IntType(8).as_pointer())])
             return builder.zext(builder.load(slot), ir.IntType(64))
         if _ARM:
-            return builder.asm(ir.FunctionType(ir.IntType(64), []), "mrs $0, fpcr", "=r", [], side_effect=True)
+            kind = ir.FunctionType(ir.IntType(64), [])
+            return builder.call(builder.module.declare_intrinsic("llvm.aarch64.get.fpcr", (), kind), [])
         return ir.Constant(ir.IntType(64), 0)
 
     return types.int64(), generate
@@ -45,9 +46,8 @@ def _write_control(typing_context, value):
             )
             builder.call(function, [builder.bitcast(slot, ir.IntType(8).as_pointer())])
         elif _ARM:
-            builder.asm(
-                ir.FunctionType(ir.VoidType(), [ir.IntType(64)]), "msr fpcr, $0", "r", arguments, side_effect=True
-            )
+            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
+            builder.call(builder.module.declare_intrinsic("llvm.aarch64.set.fpcr", (), kind), arguments)
         return context.get_dummy_value()
 
     return types.void(types.int64), generate

@@ -11,9 +11,9 @@ OPTIMISATION = 2
 
 
 def _machine(target: Target) -> llvm.TargetMachine:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    return llvm.Target.from_triple(target.triple or llvm.get_process_triple()).create_target_machine(
         cpu=target.cpu, features=target.features, opt=OPTIMISATION, reloc="pic", codemodel="default"
     )
 

@@ -19,8 +19,8 @@ class Target:
         Vector registers; a tile of a matrix product must fit into them.
     half : bool
         Whether it widens float16 to float32 as fast as it reads them.
-    cpu, features : str
-        For LLVM.
+    cpu, features, triple : str
+        For LLVM; without a triple, this machine's.
     """
 
     name: str
@@ -29,9 +29,12 @@ class Target:
     half: bool = False
     cpu: str = ""
     features: str = ""
+    triple: str = ""
 
 
 KINDS = {"avx512": (16, 32), "avx2": (8, 16), "sse": (4, 16), "neon": (4, 32), "plain": (1, 16)}
+ARM64 = Target("neon", *KINDS["neon"], half=True, cpu="cortex-a72", triple="aarch64-linux-gnu")
+"""64-bit ARM under Linux, as of a Raspberry Pi 4: code for it can be written on any machine."""
 
 
 def host_target(name: str | None = None) -> Target:

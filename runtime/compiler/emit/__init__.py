@@ -164,11 +164,9 @@ def _step(
 
 def _stamp(code: Code, target: Target, declarations: set[str], index: int) -> None:
     """Store the processor's clock: on x86 the time stamp counter, on ARM the timer that programs may read."""
-    if target.name == "neon":
-        now = code.assign('call i64 asm sideeffect "isb\\0Amrs $0, cntvct_el0", "=r"()')
-    else:
-        declarations.add("declare i64 @llvm.readcyclecounter()")
-        now = code.assign("call i64 @llvm.readcyclecounter()")
+    clock = "llvm.readsteadycounter" if target.name == "neon" else "llvm.readcyclecounter"
+    declarations.add(f"declare i64 @{clock}()")
+    now = code.assign(f"call i64 @{clock}()")
     place = code.assign(f"getelementptr i64, ptr %stamps, i64 {index}")
     code.lines.append(f"  store i64 {now}, ptr {place}, align 8")
 
@@ -190,10 +188,11 @@ def _flush_denormals(code: Code, target: Target, declarations: set[str]) -> list
         code.lines += [f"  store i32 {flags}, ptr {new}", f"  call void @llvm.x86.sse.ldmxcsr(ptr {new})"]
         return [f"  call void @llvm.x86.sse.ldmxcsr(ptr {old})"]
     if target.name == "neon":
-        before = code.assign('call i64 asm sideeffect "mrs $0, fpcr", "=r"()')
+        declarations |= {"declare i64 @llvm.aarch64.get.fpcr()", "declare void @llvm.aarch64.set.fpcr(i64)"}
+        before = code.assign("call i64 @llvm.aarch64.get.fpcr()")
         flags = code.assign(f"or i64 {before}, {FLUSH_ARM}")
-        code.lines.append(f'  call void asm sideeffect "msr fpcr, $0", "r"(i64 {flags})')
-        return [f'  call void asm sideeffect "msr fpcr, $0", "r"(i64 {before})']
+        code.lines.append(f"  call void @llvm.aarch64.set.fpcr(i64 {flags})")
+        return [f"  call void @llvm.aarch64.set.fpcr(i64 {before})"]
     return []
 
 

@@ -22,15 +22,19 @@ class MachineRun:
         self.program, self.target = program, target or host_target()
         self.plan = make_plan(program)
         self.emitted = emit_program(program, self.plan, self.target, options or Options())
-        self.code = load(assemble(self.emitted.ir, self.target))
         self._block = aligned(self.plan.memory_size + 2 * GUARD)
         self._block[:] = MARK
         self.memory = self._block[GUARD:-GUARD]
         self.constants = aligned(len(self.emitted.constants))
         self.constants[:] = self.emitted.constants
-        kind = (ctypes.c_void_p, ctypes.c_void_p)
-        self._step, self._reset = self.code.function("step", *kind), self.code.function("reset", *kind)
+        self._step, self._reset = self.link()
         self.reset()
+
+    def link(self):
+        """`step` and `reset`, to be called with the addresses of memory and constants."""
+        self.code = load(assemble(self.emitted.ir, self.target))
+        kind = (ctypes.c_void_p, ctypes.c_void_p)
+        return self.code.function("step", *kind), self.code.function("reset", *kind)
 
     def step(self):
         before = self.constants.copy()

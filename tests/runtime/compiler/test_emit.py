@@ -250,6 +250,12 @@ ODD = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 2e-38, -2e-38, 88.7, 88.8, -
 # Results next to the denormal numbers may be flushed to zero: by the processor, on our demand.
 BINARY = {"add", "sub", "mul", "div", "pow", "modulo", "remainder", "maximum", "minimum"}
 BINARY |= {"less", "less_equal", "equal", "and", "or", "xor"}
+
+
+def operand_count(operation: str) -> int:
+    return 3 if operation == "select" else 2 if operation in BINARY else 1
+
+
 ULPS = {"exp": 3, "log": 3, "sigmoid": 5, "tanh": 5, "erf": 6}
 
 
@@ -257,7 +263,7 @@ ULPS = {"exp": 3, "log": 3, "sigmoid": 5, "tanh": 5, "erf": 6}
 @pytest.mark.parametrize("operation", sorted(OPERATIONS))
 def test_operations(target, operation):
     """A few units in the last place over the whole range, and NaN and infinity where NumPy has them."""
-    arguments = 3 if operation == "select" else 2 if operation in BINARY else 1
+    arguments = operand_count(operation)
     random = np.random.default_rng(1)
     low, high = RANGES.get(operation, (-20, 20))
     spread = random.uniform(low, high, size=(arguments, 3001))

@@ -237,10 +237,15 @@ class Graph:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
+def lowered_and_improved(model: onnx.ModelProto, states: dict[str, str]):
+    program = lower(read_model(model.SerializeToString()), states)
+    improve(program)
+    return program
+
+
 class Machine(Lowered):
     def __init__(self, model: onnx.ModelProto, states: dict[str, str], target: str | None):
-        self.program = lower(read_model(model.SerializeToString()), states)
-        improve(self.program)
+        self.program = lowered_and_improved(model, states)
         self.engine = MachineRun(self.program, host_target(target))
 
 
