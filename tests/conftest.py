@@ -6,10 +6,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import settings
 from onnx import TensorProto, helper
 
 from hearloop.runtime.bundle import BundleInfo, Port, State
 from hearloop.runtime.windows import window_pair
+
+# How long an example takes says nothing on a machine that does other things as well.
+settings.register_profile("hearloop", deadline=None)
+settings.load_profile("hearloop")
 
 SHARED = Path(__file__).parents[2] / "shared"
 

@@ -68,7 +68,7 @@ def test_analysis_and_synthesis_only_delay(window, tolerances):
     assert delayed[..., : stft.lookahead].abs().max() <= tolerances["front end"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(frames=st.lists(st.integers(1, 9), min_size=1, max_size=8), seed=st.integers(0, 99))
 def test_every_split_of_the_signal_gives_the_same_spectrum_and_sound(window, tolerances, frames, seed):
     stft = Stft(window)

@@ -43,7 +43,7 @@ def power(audio):
     return float(np.mean(audio.astype(np.float64) ** 2))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6), snr_db=st.floats(-10, 40))
 def test_without_room_the_snr_of_a_mixture_is_the_one_asked_for(seed, snr_db):
     # The microphone's high-pass treats voice and noise alike, but not their spectra: allow it half a decibel.
@@ -53,7 +53,7 @@ def test_without_room_the_snr_of_a_mixture_is_the_one_asked_for(seed, snr_db):
     assert mixture.snr_db == snr_db
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6), recipe=st.sampled_from([replace(Recipe(), clip_share=0.0), VALIDATION]))
 def test_no_mixture_leaves_full_scale_and_its_level_is_not_above_the_recipe(seed, recipe):
     rooms = simulate_rooms(np.random.default_rng(0), 2)

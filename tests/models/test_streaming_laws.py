@@ -176,7 +176,7 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def test_every_split_of_time_gives_the_same_output_and_state(case, layer, tolerances):
-    @settings(max_examples=12, deadline=None)
+    @settings(max_examples=12)
     @given(chunks=st.lists(st.integers(1, 40), min_size=1, max_size=6), seed=st.integers(0, 99))
     def check(chunks, seed):
         x = case.input(sum(chunks), seed)
@@ -211,7 +211,7 @@ def test_no_sequence_of_a_batch_knows_of_the_others(case, layer, tolerances):
 
 
 def test_the_future_never_changes_the_past(case, layer, tolerances):
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=8)
     @given(frames=st.integers(2, 30), data=st.data())
     def check(frames, data):
         now = data.draw(st.integers(1, frames - 1))

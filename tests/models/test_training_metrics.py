@@ -13,7 +13,7 @@ def noise(seed, *shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), ratio_db=st.floats(-30, 40), gain=st.floats(0.001, 1000))
 def test_orthogonal_noise_gives_its_own_ratio_at_any_scale(seed, ratio_db, gain):
     target = noise(seed, 4000)

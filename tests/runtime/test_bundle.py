@@ -162,7 +162,7 @@ ANY_JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), value=ANY_JSON | st.just(...))
 def test_no_damage_to_the_description_raises_anything_but_bundle_error(content, data, value):
     path = data.draw(st.sampled_from(leaves(content)))
@@ -205,7 +205,7 @@ def test_a_truncated_file_is_refused(make_bundle, tmp_path, keep):
         load_bundle(damaged)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_file_with_a_flipped_byte_is_refused_or_loads_but_never_fails_otherwise(make_bundle, tmp_path, data):
     damaged = bytearray(make_bundle().read_bytes())

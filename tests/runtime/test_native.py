@@ -98,7 +98,7 @@ def test_it_sounds_as_the_processor_does_bit_for_bit(rate, channels, block, make
     assert "worker" not in stream.session.latency
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     sizes=st.lists(st.integers(1, 1400), min_size=1, max_size=40),
     rate=st.sampled_from([16000, 44100, 48000]),

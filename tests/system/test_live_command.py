@@ -28,7 +28,7 @@ def start(*arguments, **streams) -> subprocess.Popen:
 
 def refuse(*arguments) -> str:
     live = start(*arguments)
-    _, errors = live.communicate(timeout=60)
+    _, errors = live.communicate(timeout=120)
     assert live.returncode == 1
     assert "Traceback" not in errors
     assert errors.startswith("hearloop: ")
@@ -41,7 +41,7 @@ def test_a_file_is_played_once_and_the_statistics_are_complete(noise_file, make_
         "--software", noise_file, "--model", make_bundle(), "--engine", "ort", "--stats", statistics,
         "--record", recording, "--mix", "0.5",
     )  # fmt: skip
-    output, errors = live.communicate(timeout=60)
+    output, errors = live.communicate(timeout=120)
     assert live.returncode == 0, errors
     assert "latency 20.0 ms" in output
     assert "worker path" in output
@@ -74,7 +74,7 @@ def test_signals_bypass_step_the_limit_and_end_with_a_fade(number, noise_file, m
     live.send_signal(signal.SIGUSR2)  # from no limit to 6 dB
     time.sleep(0.7)
     live.send_signal(number)
-    output, errors = live.communicate(timeout=30)
+    output, errors = live.communicate(timeout=120)
     assert live.returncode == 0, errors
     assert "misses" in output
     heard, _ = soundfile.read(recording)
@@ -110,7 +110,7 @@ def test_keys_do_what_the_help_says_and_a_terminal_shows_one_line(noise_file, ma
     os.write(ours, b"b")
     show_until("| bypass")
     os.write(ours, b"q")
-    live.wait(timeout=20)
+    live.wait(timeout=120)
     os.close(ours)
     assert live.returncode == 0
     assert "Traceback" not in shown

@@ -22,7 +22,7 @@ def start(server, *arguments) -> subprocess.Popen:
 
 def finish(process: subprocess.Popen) -> dict:
     try:
-        output, errors = process.communicate(timeout=90)
+        output, errors = process.communicate(timeout=120)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
@@ -80,5 +80,5 @@ def test_a_server_that_is_killed_is_noticed(start_jack):
     assert "running" in running.stderr.readline()
     time.sleep(0.5)
     server.stop()
-    _, errors = running.communicate(timeout=30)
+    _, errors = running.communicate(timeout=120)
     assert "has vanished" in errors

@@ -42,7 +42,7 @@ def agree(program, target, seed=0, steps=1, tolerance=TOLERANCE, low=-2.0, high=
 
 @pytest.mark.parametrize("target", TARGETS)
 @given(seed=seeds)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_random_programs(target, seed):
     plain, improved = random_program(seed), random_program(seed)
     improve(improved)
@@ -99,7 +99,7 @@ def program(build, out):
 
 @pytest.mark.parametrize("target", TARGETS)
 @given(seed=seeds)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_contract(target, seed):
     random = np.random.default_rng(seed)
     build = Builder()
@@ -183,7 +183,7 @@ def test_the_timed_step_computes_the_same_and_takes_the_time_of_every_kernel():
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kind", ["sum", "max", "min", "prod", "normalize", "rms", "softmax", "logsoftmax", "cumulate"])
 @given(seed=seeds)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_rows(target, kind, seed):
     random = np.random.default_rng(seed)
     build = Builder()
@@ -206,7 +206,7 @@ def test_rows(target, kind, seed):
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru after", "rnn"])
 @given(seed=seeds, size=st.sampled_from([1, 2, 3, 4, 8, 12, 20, 41]), steps=st.integers(1, 6))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_scan(target, cell, seed, size, steps):
     random = np.random.default_rng(seed)
     build = Builder()

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from .running import agree, model_of
 
-few = settings(max_examples=10, deadline=None)
+few = settings(max_examples=10)
 seeds = st.integers(0, 2**32 - 1)
 
 # Where an operator is defined, and the operators with their attributes.

@@ -28,7 +28,7 @@ def random_feeds(shapes, seed):
     ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     s=small,
     length=st.sampled_from([1, 2, 7, 40]),

@@ -8,7 +8,7 @@ from onnx import helper
 
 from .running import agree, model_of
 
-few = settings(max_examples=10, deadline=None)
+few = settings(max_examples=10)
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(1, 6)
 

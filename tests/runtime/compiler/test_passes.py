@@ -40,7 +40,7 @@ def assert_same(found, expected):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_pass_changes_what_is_computed(seed):
     program = random_program(seed)
     expected = run(copy.deepcopy(program))
@@ -53,7 +53,7 @@ def test_no_pass_changes_what_is_computed(seed):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_memory_that_is_reused_is_not_needed_any_more(seed):
     """Run in one block of memory, with scratch full of NaN before each step, the program computes the same."""
     program = random_program(seed)
