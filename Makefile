@@ -12,8 +12,10 @@ TORCH := torch==2.13.0
 demo: $(DEMO)/installed
 	$(DEMO)/bin/hearloop demo --out demo
 
+# What plays in real time comes after the rest, alone.
 test: lint
-	$(TEST)/bin/python -m pytest $(PYTEST_ARGS)
+	$(TEST)/bin/python -m pytest -m "not realtime" --numprocesses auto --dist loadfile $(PYTEST_ARGS)
+	$(TEST)/bin/python -m pytest -m realtime $(PYTEST_ARGS)
 
 lint: $(TEST)/installed
 	$(TEST)/bin/ruff check .

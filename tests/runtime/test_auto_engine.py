@@ -107,6 +107,7 @@ def test_the_processor_moves_over_without_a_trace(rng):
     assert [each.name for each in engines] == ["compiled", "compiled"]
 
 
+@pytest.mark.realtime
 def test_the_live_loop_moves_over_while_it_plays(rng):
     audio = 0.1 * rng.standard_normal((1, 16000)).astype(np.float32)
     loop = LiveLoop("enhance-small", SoftwareDevice(audio, 16000, seconds=60), "auto")

@@ -19,6 +19,8 @@ from hearloop.runtime.live import LiveLoop
 from hearloop.runtime.software_device import SoftwareDevice
 from hearloop.runtime.worker import FAILURES_TO_GIVE_UP
 
+pytestmark = pytest.mark.realtime
+
 LOOKAHEAD = 64
 RAMP_S = 0.06  # of the output stage, and a little more
 

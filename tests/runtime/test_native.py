@@ -27,6 +27,8 @@ from hearloop.runtime.traffic import Traffic
 from hearloop.runtime.wetpath import WetPath
 from hearloop.runtime.worker import FAILURES_TO_GIVE_UP
 
+pytestmark = pytest.mark.realtime
+
 RAMP_S = 0.06  # of the output stage, and a little more
 
 

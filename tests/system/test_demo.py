@@ -10,6 +10,8 @@ import soundfile
 from hearloop.tools.demo import RECORDING
 from hearloop.tools.main import main
 
+pytestmark = pytest.mark.realtime
+
 ROOT = Path(__file__).parents[2]
 RAMP_S = 0.1
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from measurements import IMPULSES, measure_delays, stolen_s
 
-pytestmark = pytest.mark.jack
+pytestmark = [pytest.mark.jack, pytest.mark.realtime]
 
 ATTEMPTS = 3
 

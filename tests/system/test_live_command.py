@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
+pytestmark = pytest.mark.realtime
+
 LIVE = [sys.executable, "-m", "hearloop.tools.main", "live"]
 
 

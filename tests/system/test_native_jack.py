@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from measurements import IMPULSES, measure_delays
 
-pytestmark = pytest.mark.jack
+pytestmark = [pytest.mark.jack, pytest.mark.realtime]
 
 SCRIPT = Path(__file__).with_name("busy_interpreter.py")
 ATTEMPTS = 3
