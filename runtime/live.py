@@ -27,6 +27,7 @@ from .devices import Device
 from .engine import Engine, NativeEngine, open_engine
 from .errors import DeviceError, EngineError
 from .forms import Form, NativeForm, WorkerForm
+from .framelog import FrameLog
 from .ledger import Ledger
 from .realtime import Quiet, environment
 from .recording import Recording
@@ -64,6 +65,8 @@ class LiveLoop:
         Makes a substitute for the model's WetPath, from the number of samples per call. `model` is then not opened.
     path : {"auto", "native", "worker"}
         Whether the model runs inside the callback or in a thread of its own; "auto" takes the former if it can.
+    log : FrameLog, optional
+        Receives the times of every block, and of its stages.
 
     Raises
     ------
@@ -99,6 +102,7 @@ class LiveLoop:
         record: Path | None = None,
         wet_path: WetPathMaker | None = None,
         path: str = "auto",
+        log: FrameLog | None = None,
     ):
         if path not in PATHS:
             raise EngineError(f"path is {path!r}; expected one of {', '.join(PATHS)}")
@@ -121,6 +125,8 @@ class LiveLoop:
         in_callback = native and path != "worker"
         self._form: Form = (NativeForm if in_callback else WorkerForm)(self._setting, device)
         self.path = self._form.name
+        if log is not None:
+            self._form.model.log = log
         self._record = record
         self._recording: Recording | None = None
         self._quiet = Quiet()

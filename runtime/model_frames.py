@@ -9,7 +9,8 @@ from .engine import Engine
 from .errors import BundleError, EngineError
 from .frontend import Analysis, AnalysisRecord, Synthesis, SynthesisRecord, analyse, synthesise
 from .kernels import kernel
-from .records import Image, Spectrum, fetch_from
+from .records import Counts, Image, Spectrum, fetch_from
+from .stages import ANALYSIS, MODEL, SYNTHESIS, lap, new_laps
 
 
 class FrameModel(Protocol):
@@ -27,6 +28,7 @@ class SpectralRecord(NamedTuple):
     dry: Spectrum
     wet: Spectrum
     streams: int
+    laps: Counts
 
 
 class SpectralFrames:
@@ -41,9 +43,11 @@ class SpectralFrames:
 
     A step that fails (an exception, or anything that is not finite) lets the input spectrum through instead, and
     starts the model afresh. Overlap-add cross-fades between the two over 4 ms, so a failure never clicks.
+
+    `laps` is a watch that is told of every stage; see stages.py.
     """
 
-    def __init__(self, engine: Engine, channels: int):
+    def __init__(self, engine: Engine, channels: int, laps: np.ndarray | None = None):
         info = engine.info
         self.engines = [engine] + [engine.another() for _ in range(streams(info, channels) - 1)]
         self.analysis = Analysis(info.windows, channels)
@@ -54,6 +58,7 @@ class SpectralFrames:
             dry=np.zeros((channels, info.windows.bins), np.complex64),
             wet=np.zeros((channels, info.windows.bins), np.complex64),
             streams=len(self.engines),
+            laps=new_laps() if laps is None else laps,
         )
         self.image = Image(self.record)
         name_in, name_out = info.port("spectrum", "inputs").name, info.port("spectrum", "outputs").name
@@ -145,16 +150,19 @@ def begin(address, frame):
     """Analyse a frame into the `dry` spectrum."""
     frames = fetch_frames(address)
     analyse(frame, frames.dry, *frames.analysis)
+    lap(frames.laps, ANALYSIS)
 
 
 @kernel("boolean(int64, boolean, float32[:, :])")
 def finish(address, fine, wet):
     """Make a frame of the `wet` spectrum, or of the dry one if the model has failed; returns whether it has not."""
     frames = fetch_frames(address)
+    lap(frames.laps, MODEL)
     if fine and frames.streams > 1:
         link_masks(frames.dry, frames.wet)
     fine = fine and all_finite(frames.wet)
     if not fine:
         copy_spectrum(frames.dry, frames.wet)
     synthesise(frames.wet, wet, *frames.synthesis)
+    lap(frames.laps, SYNTHESIS)
     return fine

@@ -14,6 +14,7 @@ from numba import carray, types
 from .atomics import load, store
 from .callback import meter
 from .denormals import flush_denormals, restore_denormals
+from .framelog import log_frame
 from .kernels import c_function, kernel
 from .model_frames import begin, copy_spectrum, fetch_frames, finish
 from .native_calls import call, pointer
@@ -22,6 +23,7 @@ from .native_pace import DERAILED, MODE, judge_frame, keep_pace, model_is_heard,
 from .outputstage import StageRecord, output_stage
 from .records import Counts, Matrix, Table, Vector, fetch_from
 from .rings import END, write
+from .stages import ON, OUT_QUEUE, SAFETY, begin_laps, lap
 from .telemetry import TimesRecord, add
 from .traffic import ENTERED, INPUTS, LEFT, OUTPUTS, STREAM, THREAD, XRUNS, note_block
 from .wetpath import FAILED_FRAMES, emit, fetch_path, give, next_frame, take
@@ -65,6 +67,9 @@ class StreamRecord(NamedTuple):
     tapped: bool
     tap: Matrix
     tap_span: Counts
+    laps: Counts
+    log: Table
+    logged: Counts
 
 
 fetch_stream = fetch_from(StreamRecord)
@@ -131,6 +136,7 @@ def play(address, indata, outdata, started_ns):
     stream = fetch_stream(address)
     frames, outputs = outdata.shape
     cpu_ns = thread_ns()
+    begin_laps(stream.laps, started_ns)
     budget_ns = frames * BILLION // stream.sample_rate
     if not stream.smallest <= frames <= stream.largest:
         stream.pace[MODE] = DERAILED
@@ -146,12 +152,14 @@ def play(address, indata, outdata, started_ns):
         if not derailed:
             stepped += run_wet_path(address, samples, wet)
         output_stage(samples, wet, heard, out, *stream.stage)
+        lap(stream.laps, SAFETY)
         for n in range(count):
             for channel in range(outputs):  # one channel is played on all
                 outdata[start + n, channel] = out[min(channel, channels - 1), n]
         meter(samples, out, stream.levels)
         if stream.tapped:
             write(stream.tap, stream.tap_span, stream.tap_span[END], out)
+        lap(stream.laps, OUT_QUEUE)
     elapsed_ns = now_ns() - started_ns
     late = elapsed_ns > budget_ns
     if late:
@@ -163,8 +171,12 @@ def play(address, indata, outdata, started_ns):
         reset_model(address)
     add(*stream.duration, elapsed_ns)
     add(*stream.slack, budget_ns - elapsed_ns)
+    late_ns = started_ns - stream.last_ns[0] - budget_ns if stream.last_ns[0] > 0 else 0
     if stream.last_ns[0] > 0:
-        add(*stream.wake, started_ns - stream.last_ns[0] - budget_ns)
+        add(*stream.wake, late_ns)
+    if stream.laps[ON]:
+        given_ns, left_ns = thread_ns() - cpu_ns, budget_ns - elapsed_ns
+        log_frame(stream.log, stream.logged, started_ns, late_ns, elapsed_ns, left_ns, given_ns, stream.laps)
     stream.last_ns[0] = started_ns
 
 

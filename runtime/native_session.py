@@ -13,6 +13,7 @@ import numpy as np
 
 from .devices import C_CALLBACK
 from .engine import NativeEngine
+from .framelog import FrameLog
 from .model_frames import SpectralFrames
 from .native_callback import (
     CONSTANTS,
@@ -36,6 +37,7 @@ from .records import Image
 from .resample import LONGEST_CHUNK
 from .rings import Ring
 from .session import REHEARSED_FRAMES, Setting, Telemetry, fade_out
+from .stages import ON
 from .telemetry import Times
 from .traffic import Traffic
 from .wetpath import WetPath
@@ -59,10 +61,13 @@ class NativeTelemetry:
         Duration of each frame: analysis, model, synthesis.
     wake : Times
         How much later than one block after the last one the callback began.
+    log : FrameLog
+        Row by row what the blocks took, if there is room in it.
     """
 
     def __init__(self) -> None:
         self.compute, self.wake = Times(), Times()
+        self.log = FrameLog()
         self.counts = np.zeros(5, np.int64)
         self.dropped = 0  # every chunk is processed where it arrives
         self.message = ""
@@ -123,6 +128,7 @@ class NativeSession:
         assert isinstance(path, WetPath)
         assert isinstance(path.frames, SpectralFrames)
         path.reset()  # the engine may have run before
+        path.laps[ON] = model.log.wanted
         self.smallest, self.largest, self.chunk = smallest, largest, path.chunk
         self.latency, self.retired = path.latency, False
         self._channels = setting.channels
@@ -161,6 +167,9 @@ class NativeSession:
                 tapped=tap is not None,
                 tap=(tap or nowhere).samples,
                 tap_span=(tap or nowhere).span,
+                laps=path.laps,
+                log=model.log.table,
+                logged=model.log.counts,
             )
         )
 

@@ -28,6 +28,7 @@ from .reblock import Queue, QueueRecord, pop, push, reblock_delay
 from .records import Counts, Image, Matrix, Vector, fetch_from
 from .resample import LONGEST_CHUNK, Resampler, ResamplerRecord, default_delay, ratio, resample
 from .safety import sanitise
+from .stages import IN_QUEUE, OUT_QUEUE, RESAMPLE, lap, new_laps
 
 BAND_GAIN_SMOOTHING_MS = 40.0
 
@@ -53,6 +54,7 @@ class PathRecord(NamedTuple):
     smoothing: np.float32
     line: QueueRecord
     delayed: Matrix
+    laps: Counts
 
 
 class WetPath:
@@ -80,6 +82,8 @@ class WetPath:
     events : dict of str to int
         `failed_frames`: frames the model failed at, passed unprocessed. `bad_samples`: input samples that were not
         finite, or beyond +18 dBFS, and were replaced.
+    laps : ndarray
+        The watch that is told of every stage; off at first. See stages.py.
     """
 
     def __init__(
@@ -93,7 +97,8 @@ class WetPath:
         info = engine.info
         if not isinstance(info, BundleInfo):
             raise BundleError(f"model {info.name!r} is no bundle: nothing says how audio becomes its input")
-        self.frames = frames or _frames(engine, channels)
+        self.laps = new_laps()
+        self.frames = frames or _frames(engine, channels, self.laps)
         self.channels, self.sample_rate, self.info = channels, sample_rate, info
         self.resampled = sample_rate != info.sample_rate
         p, q = ratio(sample_rate, info.sample_rate)
@@ -141,6 +146,7 @@ class WetPath:
             smoothing=np.float32(np.exp(-1000 * info.frame / info.sample_rate / BAND_GAIN_SMOOTHING_MS)),
             line=self._line.record,
             delayed=np.zeros((channels, LONGEST_CHUNK), np.float32),
+            laps=self.laps,
         )
         self.image = Image(self.record)
 
@@ -170,10 +176,10 @@ class WetPath:
         self.record.band[:] = 1
 
 
-def _frames(engine: Engine, channels: int) -> FrameModel:
+def _frames(engine: Engine, channels: int, laps: np.ndarray) -> FrameModel:
     info: BundleInfo = engine.info
     if info.front_end == "stft":
-        return SpectralFrames(engine, channels)
+        return SpectralFrames(engine, channels, laps)
     raise BundleError(f"model {info.name!r}: front end {info.front_end!r} cannot be run yet; expected 'stft'")
 
 
@@ -230,7 +236,10 @@ def take(address, samples):
     path.counts[AVAILABLE] = count
     if path.resampled:
         push(*path.line, clean, count)
+    lap(path.laps, IN_QUEUE)
+    if path.resampled:
         path.counts[AVAILABLE] = resample(clean, path.inner, *path.down)
+        lap(path.laps, RESAMPLE)
 
 
 @kernel("boolean(int64)")
@@ -245,6 +254,7 @@ def next_frame(address):
             path.frame[channel, counts[FILLED] + n] = path.inner[channel, counts[TAKEN] + n]
     counts[TAKEN] += part
     counts[FILLED] += part
+    lap(path.laps, IN_QUEUE)
     if counts[FILLED] < length:
         return False
     counts[FILLED] = 0
@@ -257,9 +267,12 @@ def give(address):
     path = fetch_path(address)
     if path.resampled:
         split_band(path.frame, path.wet, path.dry_delay, path.band, path.smoothing, path.difference)
-        push(*path.queue, path.outer, resample(path.difference, path.outer, *path.up))
+        count = resample(path.difference, path.outer, *path.up)
+        lap(path.laps, RESAMPLE)
+        push(*path.queue, path.outer, count)
     else:
         push(*path.queue, path.wet, path.wet.shape[1])
+    lap(path.laps, OUT_QUEUE)
 
 
 @kernel("void(int64, float32[:, :])")
@@ -275,3 +288,4 @@ def emit(address, out):
         for channel in range(out.shape[0]):
             for n in range(count):
                 out[channel, n] = path.popped[channel, n]
+    lap(path.laps, OUT_QUEUE)

@@ -8,8 +8,10 @@ import numpy as np
 
 from .denormals import flush_denormals
 from .exchange import LONGEST_BACKLOG, Exchange
+from .framelog import FrameLog
 from .ledger import Ledger
 from .realtime import WORKER_PRIORITY, raise_priority
+from .stages import ON, begin_laps, new_laps
 from .telemetry import Times
 
 # Failures in a row after which the model is given up. A failing step costs as much as a good one and helps nobody.
@@ -49,10 +51,13 @@ class WorkerTelemetry:
         interrupted, by the system. `host`: the device asked sooner than its block size promised.
     failures : int
         Chunks in which the model raised an error or failed at a frame; `message` tells the last one.
+    log : FrameLog
+        Row by row what the chunks took, if there is room in it.
     """
 
     def __init__(self) -> None:
         self.compute, self.wake = Times(), Times()
+        self.log = FrameLog()
         self.chunks = self.samples = self.dropped = self.failures = 0
         self.late = dict.fromkeys(CAUSES, 0)
         self.message = ""
@@ -80,6 +85,8 @@ class Worker:
         self._failures_in_a_row = 0
         self._cause: str | None = None  # of the lateness since the worker last woke
         self._stopping = False
+        self._laps = getattr(path, "laps", new_laps())
+        self._laps[ON] = telemetry.log.wanted
         self._thread = threading.Thread(target=self._run, name="hearloop worker", daemon=True)
 
     def start(self) -> None:
@@ -126,9 +133,21 @@ class Worker:
             if fresh:
                 self._telemetry.wake.add(started_ns - completed_ns)
                 fresh = False
+            logged = self._telemetry.log.wanted
+            started_cpu_ns = thread_time_ns() if logged else 0
+            begin_laps(self._laps, started_ns)
             good = self._process()
             ended_ns = perf_counter_ns()
             self._telemetry.compute.add(ended_ns - started_ns)
+            if logged:
+                self._telemetry.log.add(
+                    started_ns,
+                    started_ns - completed_ns,
+                    ended_ns - started_ns,
+                    completed_ns + self._budget_ns - ended_ns,
+                    thread_time_ns() - started_cpu_ns,
+                    self._laps,
+                )
             if good and self._position >= self._valid_from:
                 if self._exchange.asked[0] > self._position:
                     self._blame(ended_ns - completed_ns, thread_time_ns() - woken_cpu_ns)
