@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", action="store_true", help="print every kernel, and how each state was placed")
 
 
-def add_states_argument(parser: argparse.ArgumentParser) -> None:
+def add_states_argument(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--states",
         metavar="IN=OUT,...",

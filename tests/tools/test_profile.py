@@ -1,0 +1,316 @@
+"""`hearloop profile` as a person runs it. What it measures here is real: no time is asserted, only what must hold."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from itertools import pairwise
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+import soundfile
+
+from hearloop.runtime.framelog import FrameLog
+from hearloop.runtime.stages import STAGES
+from hearloop.tools.main import main
+from hearloop.tools.profiling import runner
+from hearloop.tools.profiling.document import SCHEMA
+from hearloop.tools.profiling.running import measure_live
+from hearloop.tools.profiling.signals import SIGNALS, SOUND_BLOCKS, Signal
+from hearloop.tools.profiling.stress import stress
+
+
+@pytest.fixture
+def profile(tmp_path, capsys):
+    """Runs the verb; returns the exit status, what it printed, and its report, which fits the schema."""
+    schema = json.loads(SCHEMA.read_text())
+
+    def run(*arguments):
+        path = tmp_path / "report.json"
+        status = main(["profile", *map(str, arguments), "--json", str(path)])
+        captured = capsys.readouterr()
+        if not path.exists():
+            return status, captured.err, None
+        report = json.loads(path.read_text())
+        jsonschema.validate(report, schema)
+        assert report["mode"] in ("loopback", "per-op") or max(map(len, captured.out.splitlines())) <= 80
+        return status, captured.out, report
+
+    return run
+
+
+@pytest.fixture
+def foreign(make_bundle, tmp_path):
+    """The same model without anything that hearloop would know it by."""
+    model = onnx.load(make_bundle())
+    del model.metadata_props[:]
+    path = tmp_path / "foreign.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_a_paced_run_of_both_engines_gives_every_figure_and_every_form_of_output(profile, tmp_path):
+    files = {form: tmp_path / f"report.{form}" for form in ("csv", "png", "html")}
+    forms = [part for form, path in files.items() for part in (f"--{form}", path)]
+    status, printed, report = profile("enhance-small", "--seconds", 1.2, *forms)
+    assert status == 0
+    rows = {row["name"]: row for row in report["rows"]}
+    assert list(rows) == ["passthrough", "yardstick", "enhance-small compiled", "enhance-small ort"]
+    for row in rows.values():
+        assert row["blocks"] == 150
+        told = row["compute_us"]
+        assert all(
+            told[before] <= told[after] for before, after in pairwise(["min", "p50", "p90", "p99", "p99.9", "max"])
+        )
+        stages = [stage for stage in row["stages_us"].values() if stage]
+        assert sum(stage["share"] for stage in stages) == pytest.approx(1, abs=1e-4)
+        assert told["uncertain"] == ["p99", "p99.9"]
+    assert rows["enhance-small compiled"]["ledger"]["total_ms"] == 12
+    assert rows["enhance-small ort"]["ledger"]["total_ms"] == 20
+    (engines,) = report["engines"]
+    assert engines["largest_difference"] < 1e-5
+    assert report["measuring"]["us_per_block"] > 0
+    for text in ("mouth to ear", "times faster", "measuring takes", "lookahead", "?"):
+        assert text in printed
+    with open(files["csv"], newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 4 * 150
+    assert np.sum([float(line["slack_us"]) < 0 for line in lines]) == sum(row["misses"] for row in rows.values())
+    last = lines[-1]
+    assert float(last["compute_us"]) >= sum(float(last[stage]) for stage in STAGES)
+    assert files["png"].read_bytes().startswith(b"\x89PNG")
+    assert "enhance-small ort" in files["html"].read_text()
+
+
+def test_a_model_that_is_no_bundle_is_profiled_by_its_step(profile, foreign):
+    status, printed, report = profile(foreign, "--seconds", 0.2, "--engine", "ort", "--period-ms", 4)
+    assert status == 0
+    row = report["rows"][-1]
+    assert (row["name"], row["blocks"], row["ledger"]) == ("foreign ort", 50, None)
+    assert {name for name, stage in row["stages_us"].items() if stage} == {"model", "rest"}
+    assert "unknown" in printed
+
+
+def test_threads_are_those_of_onnx_runtime(profile):
+    status, _, report = profile("enhance-small", "--engine", "ort", "--threads", 2, "--seconds", 0.1)
+    assert status == 0
+    assert report["settings"]["threads"] == 2
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_the_resampler_is_there_where_there_is_one(rate, profile):
+    _, _, report = profile("enhance-small", "--samplerate", rate, "--channels", 2, "--seconds", 0.3)
+    for row in report["rows"][2:]:
+        assert (row["stages_us"]["resample"] is not None) == (rate == 48000)
+        assert row["stages_us"]["hearing"] is None
+
+
+def test_blocks_without_a_frame_do_not_count_for_the_model(profile):
+    _, _, report = profile("enhance-small", "--engine", "compiled", "--block", 64, "--seconds", 0.4)
+    row = report["rows"][-1]
+    assert row["blocks"] == 100
+    assert row["stages_us"]["model"]["n"] == 50
+
+
+def test_back_to_back_compares_the_engines(profile):
+    status, printed, report = profile("enhance-small", "--back-to-back", "--half-weights", "--steps", 50)
+    assert status == 0
+    assert "NOT the time of a block" in printed
+    (found,) = report["rows"]
+    assert set(found["times_us"]) == {"ort", "ort bound", "compiled", "compiled f16"}
+    assert all(0 < times["min"] <= times["median"] <= times["p99"] for times in found["times_us"].values())
+    assert found["errors"]["compiled"] <= 1e-5
+    assert found["macs"] > 0
+
+
+def test_per_op_tells_where_the_time_goes_in_both_engines(profile):
+    status, printed, report = profile("enhance-small", "--per-op", "--steps", 50)
+    assert status == 0
+    assert "in a run of its own" in printed
+    (found,) = report["rows"]
+    kernels = found["compiled"]["kernels"]
+    # The shortest times of the kernels cannot come to more than the shortest step.
+    assert 0 < sum(kernel["us"] for kernel in kernels) <= found["compiled"]["step_us"]
+    nodes = found["ort"]["nodes"]
+    assert {"GRU", "Conv"} <= {node["kind"] for node in nodes}
+    assert sum(node["us"] for node in nodes) <= found["ort"]["step_us"]
+
+
+def test_a_sweep_changes_one_thing_at_a_time(profile):
+    arguments = ["--sweep", "blocks=64,128", "--sweep", "streams=1,2", "--sweep", "rates=16000,48000"]
+    status, printed, report = profile("enhance-small", "--engine", "compiled", "--seconds", 0.2, *arguments)
+    assert status == 0
+    told = [(row["axis"], row["value"], row["streams"], row["blocks"]) for row in report["rows"]]
+    assert told == [
+        ("blocks", 64, 1, 50), ("blocks", 128, 1, 25), ("streams", 1, 1, 25), ("streams", 2, 2, 50),
+        ("rates", 16000, 1, 25), ("rates", 48000, 1, 25),
+    ]  # fmt: skip
+    assert "grows" in printed
+
+
+@pytest.mark.parametrize("path", ["native", "worker"])
+def test_a_running_stream_is_profiled_from_inside(path, profile, tmp_path, rng):
+    sound = tmp_path / "sound.wav"
+    soundfile.write(sound, 0.05 * rng.standard_normal(16000), 16000)
+    arguments = ["--live", "--software", sound, "--path", path, "--engine", "compiled", "--seconds", 1]
+    status, printed, report = profile("enhance-small", *arguments)
+    assert status == 0
+    assert "inside a running stream" in printed
+    (row,), (loop,) = report["rows"], report["loops"]
+    assert row["runs"] == f"{path} path"
+    assert row["blocks"] >= 120
+    assert loop["path"] == path
+    assert [delay["name"] for delay in row["ledger"]["delays"]][-1] == "device output"
+    stages = {name for name, stage in row["stages_us"].items() if stage}
+    assert stages >= {"in-queue", "analysis", "model", "synthesis", "out-queue"}
+    assert ("safety" in stages) == (path == "native")
+    assert row["resources"]["processor_s"] > 0
+
+
+def test_blocks_that_find_no_room_are_told(monkeypatch, rng):
+    from hearloop.runtime.software_device import SoftwareDevice
+    from hearloop.tools.profiling import running
+
+    monkeypatch.setattr(running, "FrameLog", lambda capacity: FrameLog(10))
+    device = SoftwareDevice(0.05 * rng.standard_normal((1, 8000)), 16000)
+    row, _ = measure_live("enhance-small", device, 0.5, "compiled")
+    assert len(row.samples) == 10
+    assert any("found no room" in note for note in row.subject.outcome())
+
+
+def test_a_condition_that_comes_true_is_the_exit_status(profile):
+    arguments = ["enhance-small", "--engine", "compiled", "--seconds", 0.1]
+    status, printed, report = profile(*arguments, "--fail-on", "min<1s,misses>1e3".replace("1e3", "1000"))
+    assert status == 3
+    assert "FAILED enhance-small compiled: min<1s" in printed
+    assert len(report["failed"]) == 1
+    status, printed, report = profile(*arguments, "--fail-on", "latency>12ms")
+    assert (status, report["failed"]) == (0, [])
+
+
+def test_a_run_is_compared_with_a_baseline(profile, tmp_path):
+    arguments = ["enhance-small", "--engine", "compiled", "--seconds", 0.5]
+    _, _, report = profile(*arguments)
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(json.dumps(report))
+    _, printed, again = profile(*arguments, "--compare", baseline)
+    assert "compared with the baseline" in printed
+    (verdict,) = again["comparison"]
+    assert verdict["name"] == "enhance-small compiled"
+    # Half a second on a busy machine proves nothing, but what took a hundredth of the time is much slower now.
+    for row in report["rows"]:
+        for turn in row["turns"] if row["model"] == "enhance-small" else []:
+            turn["p50"] /= 100
+    baseline.write_text(json.dumps(report))
+    status, printed, _ = profile(*arguments, "--compare", baseline)
+    assert status == 3
+    assert "slower" in printed
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{", "not a readable report"),
+        ("{}", "not a report of `hearloop profile`"),
+        ('{"format": "hearloop profile", "version": 9}', "version is 9; expected 1"),
+        ('{"format": "hearloop profile", "version": 1, "mode": "live"}', "mode is 'live'; expected paced"),
+        ('{"format": "hearloop profile", "version": 1, "mode": "paced"}', "rows is None"),
+    ],
+)
+def test_a_baseline_that_is_none_is_refused_before_anything_is_measured(content, complaint, profile, tmp_path):
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(content)
+    status, printed, report = profile("enhance-small", "--compare", baseline, "--seconds", 100)
+    assert (status, report) == (1, None)
+    assert complaint in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "expected a model"),
+        (["enhance-small", "--seconds", 0], "--seconds is 0"),
+        (["enhance-small", "--sweep", "sizes=1"], "no axis 'sizes'"),
+        (["enhance-small", "--sweep", "blocks=0"], "positive whole numbers"),
+        (["enhance-small", "--fail-on", "p50"], "not understood"),
+        (["enhance-small", "--back-to-back", "--compare", "x"], "paced and live"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments, complaint, profile):
+    status, printed, _ = profile(*arguments)
+    assert status == 1
+    assert complaint in printed
+
+
+@pytest.mark.parametrize("kind", SIGNALS)
+def test_signals_begin_with_sound_and_go_on_as_they_are_called(kind):
+    signal, room = Signal(kind, (1, 128)), np.zeros((1, 128), np.float32)
+    signal.fill(0, room)
+    assert 0.03 < np.std(room) < 0.07
+    signal.fill(SOUND_BLOCKS + 5, room)
+    level = np.abs(room).max()
+    assert {
+        "noise": 0.1 < level < 0.3,
+        "silence": level == 0,
+        "denormal": 0 < level < np.finfo(np.float32).tiny,
+        "loud": level == 1,
+    }[kind]
+
+
+def test_stress_is_there_while_it_is_asked_for_and_gone_after_it():
+    before = threading.active_count()
+    with stress(processes=1, gil_threads=2, garbage=True):
+        children = _children()
+        assert threading.active_count() == before + 3
+        assert len(children) >= 1
+        assert any(state != "Z" for state in children.values())
+    assert threading.active_count() == before
+    assert not set(children) & set(_children())
+
+
+def _children() -> dict[int, str]:
+    """Processes that this one has started, and their states."""
+    listed = subprocess.run(["ps", "-o", "pid=,stat=", "--ppid", str(os.getpid())], capture_output=True, text=True)
+    found = {int(line.split()[0]): line.split()[1] for line in listed.stdout.splitlines()}
+    return {pid: state for pid, state in found.items() if "ps" not in state}
+
+
+def test_a_busy_process_ends_with_the_one_that_started_it():
+    script = (
+        "import time; from hearloop.tools.profiling.stress import _BUSY; import subprocess, sys; "
+        "print(subprocess.Popen([sys.executable, '-c', _BUSY]).pid, flush=True); time.sleep(0.5)"
+    )
+    parent = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    pid, deadline = int(parent.stdout), time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"process {pid} lives on without its parent")
+
+
+def test_garbage_that_is_collected_during_a_run_is_counted(profile):
+    _, _, report = profile("enhance-small", "--engine", "compiled", "--seconds", 0.5, "--gc-load")
+    assert sum(row["resources"]["garbage_collections"] for row in report["rows"]) > 0
+    assert report["settings"]["stress"]["garbage"] == 1
+
+
+def test_a_stream_that_the_loop_let_rest_is_told(monkeypatch, make_bundle):
+    """A model that takes longer than its blocks: what is measured then is in part the loop without it."""
+    from native_engine import NativeGain
+
+    from hearloop.tools.profiling import subjects
+    from hearloop.tools.profiling.clock import RealClock
+
+    chain = subjects.NativeChain(NativeGain(make_bundle(), spin_ms=9), subjects.Work())
+    rows, _ = runner.measure([subjects.Subject("slow", "native", chain, chain.runs)], 0.3, RealClock())
+    told = rows[0].to_json()
+    assert told["misses"] >= 4
+    assert any("let the model rest" in note for note in told["notes"])

@@ -1,0 +1,1 @@
+"""Measuring real time: will it hold, and where does the time go?"""

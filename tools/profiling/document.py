@@ -1,0 +1,82 @@
+"""The report of a run as data: what the JSON file holds, and what every other form of it is made from.
+
+`schema.json`, beside this file, says what must be in it; docs/profile.md says what it means. Whoever changes the
+meaning of a key, or takes one away, raises `VERSION`.
+"""
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...runtime.errors import HearloopError
+from ...runtime.stages import STAGES
+from .machine import machine
+from .schedule import Samples
+
+FORMAT, VERSION = "hearloop profile", 1
+SCHEMA = Path(__file__).with_name("schema.json")
+CSV_COLUMNS = ("row", "block", "turn", "lateness_us", "compute_us", "slack_us", "processor_us", *STAGES)
+
+
+def document(mode: str, settings: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """A report.
+
+    Parameters
+    ----------
+    mode : str
+        "paced", "live", "back-to-back", "per-op", "sweep" or "loopback". Figures of two modes do not compare.
+    settings : mapping
+        What was asked for.
+    content : mapping
+        What was found; its keys depend on the mode.
+    """
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "mode": mode,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": sys.argv[1:],
+        "settings": dict(settings),
+        "environment": machine(),
+        **content,
+    }
+
+
+def check_document(content: Any, where: str, modes: Sequence[str]) -> dict[str, Any]:
+    """What was read from a file, if it is a report of one of these modes.
+
+    Raises
+    ------
+    HearloopError
+        If it is something else, or of another version.
+    """
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise HearloopError(f'{where}: not a report of `hearloop profile` (no "format": "{FORMAT}")')
+    if content.get("version") != VERSION:
+        raise HearloopError(f"{where}: version is {content.get('version')!r}; expected {VERSION}")
+    if content.get("mode") not in modes:
+        raise HearloopError(f"{where}: mode is {content.get('mode')!r}; expected {' or '.join(modes)}")
+    if not isinstance(content.get("rows"), list):
+        raise HearloopError(f"{where}: rows is {content.get('rows')!r}; expected a list")
+    return content
+
+
+def write_csv(path: Path, measured: Mapping[str, Samples]) -> None:
+    """Every single block of every row, by the name of the row; times in us, stages too."""
+    try:
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(CSV_COLUMNS)
+            for name, samples in measured.items():
+                times = np.column_stack(
+                    [samples.lateness, samples.compute, samples.slack, samples.processor, samples.stages]
+                )
+                for index, row in enumerate(times / 1000):
+                    writer.writerow([name, index, samples.turn[index], *(f"{value:.3f}" for value in row)])
+    except OSError as error:
+        raise HearloopError(f"{path}: cannot be written ({error})") from error
