@@ -206,7 +206,8 @@ def loopback_table(report: dict[str, Any]) -> str:
     if not delay["certain"]:
         lines.append(
             f"  ?? nothing came back that is like what was sent (confidence "
-            f"{delay['confidence']:.2f} of {CERTAIN:g});\n  connect an output with an input, by a cable or with --jack-loopback"
+            f"{delay['confidence']:.2f} of {CERTAIN:g});\n"
+            "  connect an output with an input, by a cable or with --jack-loopback"
         )
         return "\n".join(lines)
     lines += [
