@@ -4,10 +4,13 @@ import copy
 
 import numpy as np
 import pytest
+from fake_time import MS, FakeClock, FakeJob
 
 from hearloop.runtime.errors import HearloopError
 from hearloop.tools.profiling.compare import compare, comparison_table, differences
 from hearloop.tools.profiling.conditions import failures, parse_conditions
+from hearloop.tools.profiling.runner import measure
+from hearloop.tools.profiling.subjects import Subject
 
 
 def report(speed=1.0, machine=1.0, seed=1, turns=20, noise=0.03, delay_ms=12.0):
@@ -77,6 +80,29 @@ def test_what_is_not_the_same_about_two_runs_is_told():
     assert len(told) == 3
     printed = comparison_table(compare(then, now), told)
     assert "not the same: block: 128 then, 64 now" in printed
+
+
+def measured(model_ns, yardstick_ns=50_000, blocks_s=5):
+    """The report of a run in which nothing is left to chance."""
+    clock = FakeClock()
+    times = {"yardstick": lambda _: yardstick_ns, "model": model_ns}
+    subjects = [Subject(name, "", FakeJob(clock, takes), "fake") for name, takes in times.items()]
+    rows, _ = measure(subjects, blocks_s, clock)
+    return {"settings": {}, "environment": {}, "rows": [row.to_json() for row in rows]}
+
+
+def test_with_a_clock_that_is_told_the_time_the_ratio_is_exact():
+    def stalling(us):
+        return lambda index: 20 * MS if index % 100 == 99 else us * 1000
+
+    then = measured(stalling(100))
+    (same,) = compare(then, measured(stalling(100)))
+    assert (same.outcome, same.ratio, same.low, same.high) == ("equal", 1, 1, 1)
+    (slower,) = compare(then, measured(stalling(120)))
+    assert slower.outcome == "slower"
+    assert slower.ratio == slower.low == slower.high == pytest.approx(1.2)
+    (slowed,) = compare(then, measured(stalling(150), yardstick_ns=75_000))
+    assert (slowed.outcome, slowed.ratio) == ("equal", pytest.approx(1))
 
 
 ROW = {

@@ -1,55 +1,15 @@
 """The figures of runs whose every moment is known: a clock that is told the time, and jobs that take what they say."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
+from fake_time import MS, PERIOD_NS, FakeClock, FakeJob
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hearloop.runtime.stages import MODEL, SAFETY, new_laps
 from hearloop.tools.profiling.figures import BEYOND, EDGES_US, distribution, figures, longest_run
 from hearloop.tools.profiling.runner import measure
 from hearloop.tools.profiling.schedule import Samples, run_back_to_back, run_paced
 from hearloop.tools.profiling.subjects import Subject
-
-PERIOD_NS = 8_000_000
-MS = 1_000_000
-
-
-class FakeClock:
-    """Time passes only where somebody says so. Every sleep ends `late_ns` too late."""
-
-    def __init__(self, late_ns: int = 0):
-        self.ns, self.late_ns, self.worked_ns = 1_000_000_000, late_ns, 0
-
-    def now_ns(self) -> int:
-        return self.ns
-
-    def processor_ns(self) -> int:
-        return self.worked_ns
-
-    def sleep_until(self, moment_ns: int) -> None:
-        if moment_ns > self.ns:
-            self.ns = moment_ns + self.late_ns
-
-
-class FakeJob:
-    """Takes `takes_ns(index)`, three quarters of it in the model and an eighth in the safety stage."""
-
-    def __init__(self, clock: FakeClock, takes_ns: Callable[[int], int], preempted_ns: int = 0):
-        self.period_ns, self.laps = PERIOD_NS, new_laps()
-        self._clock, self._takes_ns, self._preempted_ns = clock, takes_ns, preempted_ns
-        self._index = 0
-
-    def feed(self, index: int) -> None:
-        self._index = index
-
-    def run(self) -> None:
-        taken = self._takes_ns(self._index)
-        self._clock.ns += taken
-        self._clock.worked_ns += taken - self._preempted_ns
-        self.laps[MODEL], self.laps[SAFETY] = taken * 3 // 4, taken // 8
 
 
 def run_fake(takes_ns, blocks=1000, late_ns=0, run=run_paced):
@@ -144,7 +104,7 @@ def test_a_thread_that_is_interrupted_is_charged_less_than_it_took():
     assert figures(samples)["processor_us"]["max"] == 1000
 
 
-def test_several_rows_take_turns_of_a_second_and_none_misses_a_block():
+def test_several_rows_take_turns_and_none_misses_a_block():
     clock = FakeClock()
     subjects = [
         Subject(name, "", FakeJob(clock, lambda _, ms=ms: ms * MS), "fake") for name, ms in (("a", 1), ("b", 2))
@@ -154,8 +114,8 @@ def test_several_rows_take_turns_of_a_second_and_none_misses_a_block():
         told = row.to_json()
         assert told["blocks"] == 312
         assert told["compute_us"]["min"] == told["compute_us"]["max"] == value
-        assert [turn["p50"] for turn in told["turns"]] == [value] * 3
-        assert np.bincount(row.samples.turn).tolist() == [125, 125, 62]
+        assert [turn["p50"] for turn in told["turns"]] == [value] * 20
+        assert np.bincount(row.samples.turn).tolist() == [16] * 19 + [8]
         assert told["misses"] == 0
 
 

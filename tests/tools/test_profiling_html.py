@@ -28,6 +28,18 @@ FLAGS = (
     "--virtual-time-budget=5000",
 )
 
+ACTIONS = """
+document.querySelector("#toggles button").click();
+document.querySelector("[data-what=lateness]").click();
+$("log").click();
+const box = canvas.getBoundingClientRect();
+const at = share => ({clientX: box.left + share * box.width, clientY: box.top + 99, bubbles: true});
+canvas.dispatchEvent(new MouseEvent("mousedown", at(0.25)));
+canvas.dispatchEvent(new MouseEvent("mousemove", at(0.75)));
+canvas.dispatchEvent(new MouseEvent("mouseup", at(0.75)));
+document.body.dataset.acted = [shown.size, what, ...view, logarithmic].join(" ");
+"""
+
 
 @pytest.fixture
 def page(tmp_path):
@@ -73,6 +85,15 @@ def test_a_browser_draws_it_and_complains_of_nothing(page, tmp_path):
     assert int(drawn[1]) > 40  # of 100 blocks, as some share a pixel
     assert "passthrough" in seen.stdout
     assert "&lt;/script&gt;&lt;img" in seen.stdout  # shown as text
+    # A person hides a row, looks at another quantity, and drags over the middle of the time.
+    page.write_text(page.read_text().replace("</body>", f"<script>{ACTIONS}</script></body>"))
+    seen = browse("--dump-dom")
+    assert "CONSOLE" not in seen.stderr
+    acted = re.search(r'data-acted="([^"]*)"', seen.stdout)
+    assert acted
+    hidden, quantity, start, end, linear = acted[1].split()
+    assert (hidden, quantity, linear) == ("1", "lateness", "false")
+    assert 0.05 < float(start) < 0.15 < 0.2 < float(end) < 0.35  # of 0.4 s
     browse(f"--screenshot={picture}")
     from matplotlib.image import imread
 

@@ -5,7 +5,7 @@ report has a yardstick: fixed work, measured in the same minutes. What is judged
 
     ratio = (model now / yardstick now) / (model then / yardstick then)
 
-with an interval from a bootstrap over the turns of a second: model and yardstick are drawn from the same turn, because
+with an interval from a bootstrap over the turns: model and yardstick are drawn from the same turn, because
 they have met the same disturbances. The yardstick is no model, so what it corrects it corrects in part: the tolerance
 grows by half of what the machine itself has changed. The verdict is
 

@@ -16,6 +16,7 @@ import numpy as np
 from ...runtime.errors import HearloopError
 from ...runtime.stages import STAGES
 from .machine import machine
+from .resources import peak_resident_bytes, resident_bytes
 from .schedule import Samples
 
 FORMAT, VERSION = "hearloop profile", 1
@@ -43,6 +44,7 @@ def document(mode: str, settings: Mapping[str, Any], content: Mapping[str, Any])
         "command": sys.argv[1:],
         "settings": dict(settings),
         "environment": machine(),
+        "memory": {"resident_bytes": resident_bytes(), "peak_resident_bytes": peak_resident_bytes()},
         **content,
     }
 

@@ -80,6 +80,14 @@ def resident_bytes() -> int:
         return 0
 
 
+def peak_resident_bytes() -> int:
+    """The most that `resident_bytes` has ever been; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
 def stolen_s() -> float:
     """Processor time that the host of a virtual machine has given to others so far; 0 where that is not told."""
     try:

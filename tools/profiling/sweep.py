@@ -9,6 +9,7 @@ from ...runtime.errors import HearloopError
 from .clock import RealClock
 from .runner import Row, measure, measure_together
 from .subjects import Work, open_subject
+from .table import ledger_line
 
 # Name of an axis on the command line -> the work at one of its values. A block is as long at every rate.
 AXES: dict[str, Callable[[Work, int], Work]] = {
@@ -83,4 +84,6 @@ def sweep_table(rows: Sequence[dict[str, Any]]) -> str:
             f"{found['p99.9']:>8.0f} {found['max']:>8.0f} {row['misses']:>7} {row['real_time_factor']:>7.4f} "
             f"{row['real_time_factor'] / first['real_time_factor']:>6.2f}"
         )
+        if row["axis"] != "streams":  # more streams are not later
+            lines.append(f"    {ledger_line(row)}")
     return "\n".join(lines).lstrip("\n")

@@ -15,7 +15,7 @@ SHORT = dict(zip(STAGES, ("in-q", "resam", "anal", "model", "synth", "hear", "sa
 def report_table(report: dict[str, Any]) -> str:
     """All of a report of mode paced or live."""
     rows = report["rows"]
-    parts = [_heading(report), _times(rows), _budget(rows), _promptness(rows), _stages(rows), _resources(rows)]
+    parts = [_heading(report), _times(rows), _budget(rows), _promptness(rows), _stages(rows), _resources(report)]
     parts += [ledger_table(row) for row in rows if row["model"] not in REFERENCES]
     parts += [_notes(rows)]
     return "\n\n".join(part for part in parts if part)
@@ -147,7 +147,8 @@ def _short(stage: dict[str, Any] | None) -> str:
     return "-" if stage is None else f"{stage['p50']:.1f}" if stage["p50"] < 100 else f"{stage['p50']:.0f}"
 
 
-def _resources(rows: Sequence[dict[str, Any]]) -> str:
+def _resources(report: dict[str, Any]) -> str:
+    rows = report["rows"]
     lines = [
         f"{'':<{NAME}} {'CPU':>6} {'memory':>8} {'kept':>6} {'':>4} {'page':>7} {'switches':>14}",
         f"{'':<{NAME}} {'share':>6} {'kB':>8} {'blocks':>6} {'GC':>4} {'faults':>7} {'waits':>7}{'taken':>7}",
@@ -161,6 +162,11 @@ def _resources(rows: Sequence[dict[str, Any]]) -> str:
             f"{faults:>7} {used['voluntary_switches']:>7}{used['involuntary_switches']:>7}"
         )
     stolen = sum(row["resources"]["stolen_s"] for row in rows)
+    memory = report["memory"]
+    lines.append(
+        f"  the whole process holds {memory['resident_bytes'] / 1e6:.0f} MB, and held "
+        f"{memory['peak_resident_bytes'] / 1e6:.0f} MB at most"
+    )
     if stolen:
         lines.append(f"  meanwhile the host of this virtual machine took {stolen:.2f} s of processor time away")
     return "\n".join(lines)
@@ -182,6 +188,16 @@ def ledger_table(row: dict[str, Any]) -> str:
     if not any(delay["name"] == "device output" for delay in ledger["delays"]):
         lines[-1] += " and the device's buffers"
     return "\n".join(lines)
+
+
+def ledger_line(row: dict[str, Any]) -> str:
+    """The same in few lines."""
+    ledger = row["ledger"]
+    if ledger is None:
+        return "delay unknown"
+    delays = [f"{delay['name']} {delay['samples']:.2f} = {delay['ms']:.2f} ms" for delay in ledger["delays"]]
+    total = f"mouth to ear {ledger['total_samples']:.2f} samples = {ledger['total_ms']:.2f} ms"
+    return wrapped(", ".join(delays) + f"; {total} and the device's buffers", width=76, indent="    ")
 
 
 def _notes(rows: Sequence[dict[str, Any]]) -> str:
