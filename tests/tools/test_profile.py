@@ -96,6 +96,14 @@ def test_a_model_that_is_no_bundle_is_profiled_by_its_step(profile, foreign):
     assert "unknown" in printed
 
 
+def test_models_of_one_name_are_told_apart(profile, foreign, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / foreign.name).write_bytes(foreign.read_bytes())
+    _, _, report = profile(foreign, other / foreign.name, "--engine", "ort", "--seconds", 0.1)
+    assert [row["name"] for row in report["rows"]][2:] == ["foreign ort", "foreign (2) ort"]
+
+
 def test_threads_are_those_of_onnx_runtime(profile):
     status, _, report = profile("enhance-small", "--engine", "ort", "--threads", 2, "--seconds", 0.1)
     assert status == 0

@@ -7,12 +7,12 @@ report has a yardstick: fixed work, measured in the same minutes. What is judged
 
 with an interval from a bootstrap over the turns: model and yardstick are drawn from the same turn, because
 they have met the same disturbances. The yardstick is no model, so what it corrects it corrects in part: the tolerance
-grows by half of what the machine itself has changed. The verdict is
+grows by a fifth of what the machine itself has changed. The verdict is
 
     slower   if the whole interval lies above 1 + tolerance
     faster   if it lies below 1 / (1 + tolerance)
-    unclear  if neither, but the interval reaches beyond these bounds on one side and holds its middle
-    equal    otherwise
+    equal    if the ratio lies between the two, and the interval is no wider than they are apart
+    unclear  otherwise
 """
 
 from collections.abc import Mapping
@@ -101,19 +101,19 @@ def _speed(
         samples *= drawn**sign
         machine *= float(np.median(fixed)) ** sign
     low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    allowed = tolerance + 0.5 * abs(float(np.log(machine)))
+    allowed = tolerance + 0.2 * abs(float(np.log(machine)))
     remark = f"the machine itself: {machine:.2f}" if yardsticks[0] and yardsticks[1] else "no yardstick"
-    outcome = _outcome(float(low), float(high), allowed)
+    outcome = _outcome(ratio, float(low), float(high), allowed)
     return Verdict(name, outcome, ratio, float(low), float(high), allowed, remark)
 
 
-def _outcome(low: float, high: float, tolerance: float) -> str:
+def _outcome(ratio: float, low: float, high: float, tolerance: float) -> str:
     above, below = 1 + tolerance, 1 / (1 + tolerance)
     if low > above:
         return "slower"
     if high < below:
         return "faster"
-    return "unclear" if (high > above and low > 1) or (low < below and high < 1) or high / low > above**2 else "equal"
+    return "equal" if below < ratio < above and high / low < above / below else "unclear"
 
 
 def _delay(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Verdict]:

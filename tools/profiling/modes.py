@@ -44,6 +44,7 @@ def run_paced(bundles: Sequence[Bundle], options: argparse.Namespace) -> Measure
         opened, complaints = _open(bundle, work, options)
         subjects += opened
         refused += complaints
+    _tell_apart(subjects)
     with _stress(options):
         cost_ns = max(cost_of_measuring_ns(subject.job, clock) for subject in subjects)
         rows, conditions = measure(subjects, options.seconds, clock)
@@ -62,6 +63,16 @@ def run_paced(bundles: Sequence[Bundle], options: argparse.Namespace) -> Measure
     print(report_table(report))
     print("\n".join(["", *(_engine_line(found) for found in report["engines"]), *refused]).rstrip())
     return report, {row.subject.name: row.samples for row in rows}
+
+
+def _tell_apart(subjects: Sequence[Subject]) -> None:
+    """Number models that have the same name, as `model.onnx` of two folders."""
+    seen: dict[str, int] = {}
+    for subject in subjects:
+        name = subject.name
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] > 1:
+            subject.model += f" ({seen[name]})"
 
 
 def _open(bundle: Bundle, work: Work, options: argparse.Namespace) -> tuple[list[Subject], list[str]]:

@@ -27,8 +27,6 @@ class Resources:
         Memory of the whole process.
     heap_bytes : int
         Given out by the C library to the whole process; 0 where that is not told.
-    python_blocks : int
-        Kept by the interpreter.
     stolen_s : float
         Processor time that the host of a virtual machine has given to others, over all processors.
     """
@@ -40,7 +38,6 @@ class Resources:
     involuntary_switches: int = 0
     resident_bytes: int = 0
     heap_bytes: int = 0
-    python_blocks: int = 0
     stolen_s: float = 0.0
 
     def add_since(self, before: "Resources", now: "Resources") -> None:
@@ -67,7 +64,6 @@ def read_resources(whole_process: bool = False) -> Resources:
         involuntary_switches=usage.ru_nivcsw if usage else 0,
         resident_bytes=resident_bytes(),
         heap_bytes=_heap_bytes(),
-        python_blocks=sys.getallocatedblocks(),
         stolen_s=stolen_s(),
     )
 

@@ -1,5 +1,6 @@
 """Measuring several subjects side by side: they take turns, so that all meet the same disturbances."""
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ class Row:
     samples: Samples
     resources: Resources = field(default_factory=Resources)
     collections: int = 0
+    python_blocks: int = 0
     streams: int = 1
 
     def to_json(self) -> dict[str, Any]:
@@ -38,7 +40,11 @@ class Row:
             "sha256": subject.sha256,
             "streams": self.streams,
             **figures(self.samples),
-            "resources": self.resources.to_json() | {"garbage_collections": self.collections},
+            "resources": {
+                **self.resources.to_json(),
+                "garbage_collections": self.collections,
+                "python_blocks": self.python_blocks,
+            },
             "ledger": ledger_json(ledger),
             "notes": [*subject.notes, *subject.outcome()],
         }
@@ -107,7 +113,9 @@ def measure_together(subjects: Sequence[Subject], seconds: float, make_clock: Ca
 
     with Quiet() as quiet:
         before, collections = read_resources(whole_process=True), quiet.collections
+        blocks = sys.getallocatedblocks()
         _in_threads([lambda row=row: work(row) for row in rows])  # type: ignore[misc]
+        merged.python_blocks = sys.getallocatedblocks() - blocks
         merged.resources.add_since(before, read_resources(whole_process=True))
         merged.collections = quiet.collections - collections
     merged.samples = Samples.joined([row.samples for row in rows])
@@ -126,7 +134,9 @@ def _turn(row: Row, run: Callable[..., None], clock: Clock, turn: int, quiet: Qu
     if count <= 0:
         return False
     before, collections = read_resources(), quiet.collections
+    blocks = sys.getallocatedblocks()
     run(row.subject.job, clock, row.samples, first, count, turn)
+    row.python_blocks += sys.getallocatedblocks() - blocks
     row.resources.add_since(before, read_resources())
     row.collections += quiet.collections - collections
     return True

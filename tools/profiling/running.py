@@ -7,6 +7,7 @@ What is a block, and what is late, depends on the path:
 """
 
 import hashlib
+import sys
 from time import perf_counter_ns, thread_time_ns
 from typing import Any
 
@@ -56,7 +57,9 @@ def measure_live(
     loop = LiveLoop(model, device, engine, path=path, log=log)
     with loop:
         before = read_resources(whole_process=True)
+        blocks = sys.getallocatedblocks()
         loop.wait(seconds)
+        blocks = sys.getallocatedblocks() - blocks
         used.add_since(before, read_resources(whole_process=True))
     stats = loop.stats()
     samples = _samples(log, stats["chunk_samples"] if loop.path == "worker" else _block(stats), device.sample_rate)
@@ -68,7 +71,7 @@ def measure_live(
         sha256=_sha256(model),
         ledger=loop.latency,
     )
-    return Row(subject, samples, used, stats["environment"]["garbage_collections"]), stats
+    return Row(subject, samples, used, stats["environment"]["garbage_collections"], blocks), stats
 
 
 def _block(stats: dict[str, Any]) -> int:

@@ -176,9 +176,9 @@ def ledger_table(row: dict[str, Any]) -> str:
     """Every delay by name, and the whole way from mouth to ear."""
     ledger = row["ledger"]
     if ledger is None:
-        return (
-            f"delay of {row['name']}: unknown, the file does not say how audio goes in and out;\n"
-            f"  at least the {row['period_us'] / 1000:g} ms until a frame is complete"
+        return wrapped(
+            f"delay of {row['name']}: unknown, the file does not say how audio goes in and out; at least the "
+            f"{row['period_us'] / 1000:g} ms until a frame is complete"
         )
     lines = [f"delay of {row['name']}"]
     lines += [
