@@ -14,7 +14,7 @@ VERBS = {
     "models": "list the models that ship with hearloop",
     "inspect": "show what a model file says about itself",
     "compile": "turn a streaming ONNX model into machine code, and keep it",
-    "profile": "will it hold, and where does the time go? any streaming ONNX model, a stream, a device",
+    "profile": "measure real time: will a model hold, and where does the time go?",
     "devices": "list sound devices",
     "doctor": "check that this machine can run hearloop in real time",
     "train": "train a model on folders of speech and noise",

@@ -7,6 +7,7 @@ device), --per-op (inside the model), --sweep (paced, with more and more work).
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if not options.model and not options.loopback:
-        raise HearloopError("nothing to measure; expected a model")
+    _check(options)
     conditions = parse_conditions(options.fail_on or "")
     baseline = _baseline(options)
     bundles = [load_model(model, parse_states(options.states)) for model in options.model]
@@ -92,12 +92,26 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what cannot be done before anything is measured."""
+    if not options.model and not options.loopback:
+        raise HearloopError("nothing to measure; expected a model")
+    other = options.back_to_back or options.per_op or options.loopback
+    if other and options.fail_on:
+        raise HearloopError("--fail-on goes with paced, live and sweep runs")
+    if (other or options.sweep) and (options.compare or options.csv or options.png or options.html):
+        raise HearloopError("--compare, --csv, --png and --html go with paced and live runs")
+    for path in (options.json, options.csv, options.png, options.html):
+        if path and not os.access(path.absolute().parent, os.W_OK):
+            raise HearloopError(f"{path}: the folder does not exist or cannot be written")
+    if options.png:
+        import matplotlib  # noqa: F401  # an extra: better missed now than after the run
+
+
 def _judge(report: dict[str, Any], conditions: Sequence[Condition], baseline: Any, options: argparse.Namespace) -> int:
     """Exit status; what has come true is printed and kept in the report."""
     status = 0
     if conditions:
-        if report["mode"] not in ("paced", "live", "sweep"):
-            raise HearloopError(f"--fail-on goes with paced, live and sweep, not with {report['mode']}")
         report["failed"] = failures(conditions, report["rows"])
         print("\n".join(f"FAILED {line}" for line in report["failed"]) or f"none of {options.fail_on}")
         status = FAILED if report["failed"] else 0
@@ -115,21 +129,16 @@ def _baseline(options: argparse.Namespace) -> Any:
     """The report to compare with, read before anything is measured."""
     if options.compare is None:
         return None
-    mode = "live" if options.live else "paced"
-    if options.back_to_back or options.per_op or options.loopback or options.sweep:
-        raise HearloopError("--compare goes with paced and live runs")
     try:
         content = json.loads(options.compare.read_text())
     except (OSError, ValueError) as error:
         raise HearloopError(f"{options.compare}: not a readable report ({error})") from error
-    return check_document(content, str(options.compare), [mode])
+    return check_document(content, str(options.compare), ["live" if options.live else "paced"])
 
 
 def _write(report: dict[str, Any], measured: dict[str, Samples], options: argparse.Namespace) -> None:
     if options.json:
         write_json(options.json, report)
-    if (options.csv or options.png or options.html) and not measured:
-        raise HearloopError("--csv, --png and --html go with paced and live runs")
     if options.csv:
         write_csv(options.csv, measured)
     if options.html:

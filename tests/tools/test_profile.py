@@ -247,6 +247,9 @@ def test_a_baseline_that_is_none_is_refused_before_anything_is_measured(content,
         (["enhance-small", "--sweep", "blocks=0"], "positive whole numbers"),
         (["enhance-small", "--fail-on", "p50"], "not understood"),
         (["enhance-small", "--back-to-back", "--compare", "x"], "paced and live"),
+        (["enhance-small", "--per-op", "--html", "x"], "paced and live"),
+        (["--loopback", "--fail-on", "p50>1ms"], "paced, live and sweep"),
+        (["enhance-small", "--csv", "nowhere/x.csv"], "the folder does not exist"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments, complaint, profile):
