@@ -1,6 +1,8 @@
 """Folders of recordings, held in memory as 16-bit samples."""
 
 import csv
+import hashlib
+import itertools
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from math import gcd
@@ -11,6 +13,7 @@ import soundfile
 from scipy.signal import resample_poly
 
 from ...runtime.errors import AudioError
+from .speakers import speaker_of
 
 SAMPLE_RATE = 16000
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus")
@@ -25,10 +28,12 @@ class Corpus:
     samples : int16 array [samples of all recordings]
     starts : int64 array [recordings + 1], where each recording begins; the last entry is the total
     names : one name per recording, for messages
+    groups : the speaker, or what else must not be in two splits, of each recording; its name if not given
     """
 
-    def __init__(self, samples: np.ndarray, starts: np.ndarray, names: list[str]):
+    def __init__(self, samples: np.ndarray, starts: np.ndarray, names: list[str], groups: list[str] | None = None):
         self.samples, self.starts, self.names = samples, starts, names
+        self.groups = list(names) if groups is None else groups
         # A recording of a minute is drawn more often than one of a second, but not sixty times as often.
         weights = np.sqrt(np.diff(starts))
         self._cumulative = np.cumsum(weights / weights.sum())
@@ -44,12 +49,27 @@ class Corpus:
         """The whole recording as float32 in -1..1."""
         return self._float(int(self.starts[index]), int(self.starts[index + 1]))
 
+    def fingerprints(self) -> dict[str, str]:
+        """A digest of the samples of each recording -> its name."""
+        pieces = (self.samples[start:end] for start, end in itertools.pairwise(self.starts))
+        return {
+            hashlib.blake2b(piece.tobytes(), digest_size=16).hexdigest(): name
+            for piece, name in zip(pieces, self.names, strict=True)
+        }
+
+    def choose(self, rng: np.random.Generator) -> int:
+        """The number of a random recording; a longer one is more likely."""
+        return min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(self) - 1)
+
     def draw(self, rng: np.random.Generator, length: int, loop: bool = False) -> np.ndarray:
         """A random piece of a random recording, float32 [length].
 
         A recording that is too short is repeated if `loop`, else it stands at a random place in silence.
         """
-        index = min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(self) - 1)
+        return self.piece(rng, self.choose(rng), length, loop)
+
+    def piece(self, rng: np.random.Generator, index: int, length: int, loop: bool = False) -> np.ndarray:
+        """A random piece of a recording, as in `draw`."""
         first, end = int(self.starts[index]), int(self.starts[index + 1])
         spare = end - first - length
         if spare >= 0:
@@ -67,19 +87,27 @@ class Corpus:
         return self.samples[start:end].astype(np.float32) * np.float32(1 / 32768)
 
 
-def read_folder(folder: str | Path) -> Corpus:
+def read_folder(folder: str | Path, kind: str = "speech") -> Corpus:
     """All audio files below a folder, in the order of their names.
+
+    The group of a file is its speaker (`speakers.speaker_of`); of one of another kind than speech, the file itself.
 
     Raises AudioError if the folder is missing or holds no audio, or a file cannot be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise AudioError(f"{folder}: no such folder; expected one with {', '.join(AUDIO_SUFFIXES)} files")
-    return read_files(sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES), str(folder))
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    return read_files(
+        paths, str(folder), [speaker_of(path, folder) if kind == "speech" else path.stem for path in paths]
+    )
 
 
 def read_manifest(manifest: str | Path, split: str, kind: str) -> Corpus:
-    """The files of a split and kind in a CSV table with the columns path (relative to the table), split and kind."""
+    """The files of a split and kind in a CSV table with the columns path (relative to the table), split and kind.
+
+    If it has them, the columns `speaker_id` and `group` say what must not be in two splits; else as in `read_folder`.
+    """
     manifest = Path(manifest)
     try:
         with open(manifest, newline="", encoding="utf-8") as table:
@@ -89,19 +117,29 @@ def read_manifest(manifest: str | Path, split: str, kind: str) -> Corpus:
     missing = {"path", "split", "kind"} - set(rows[0] if rows else ())
     if missing:
         raise AudioError(f"{manifest}: column {', '.join(sorted(missing))} is missing; expected path, split, kind")
-    paths = [manifest.parent / row["path"] for row in rows if row["split"] == split and row["kind"] == kind]
-    return read_files(sorted(paths), f"{manifest}, split {split!r}, kind {kind!r}")
+    chosen = sorted(
+        (manifest.parent / row["path"], row.get("speaker_id") or row.get("group") or "")
+        for row in rows
+        if row["split"] == split and row["kind"] == kind
+    )
+    paths = [path for path, _ in chosen]
+    groups = [group or (speaker_of(path, manifest.parent) if kind == "speech" else path.stem) for path, group in chosen]
+    return read_files(paths, f"{manifest}, split {split!r}, kind {kind!r}", groups)
 
 
-def read_files(paths: Iterable[Path], where: str) -> Corpus:
-    """Decode files to a corpus; `where` names their origin in errors."""
+def read_files(paths: Iterable[Path], where: str, groups: list[str] | None = None) -> Corpus:
+    """Decode files to a corpus; `where` names their origin in errors, `groups` the speaker of each."""
     paths = list(paths)
     if not paths:
         raise AudioError(f"{where}: no audio; expected at least one {', '.join(AUDIO_SUFFIXES)} file")
     with ThreadPoolExecutor(DECODING_THREADS) as decoders:
         recordings = list(decoders.map(_read, paths))
     starts = np.concatenate([[0], np.cumsum([len(recording) for recording in recordings])])
-    return Corpus(np.concatenate(recordings), starts, [str(path) for path in paths])
+    return Corpus(np.concatenate(recordings), starts, [str(path) for path in paths], groups)
+
+
+def _group(path: Path, root: Path, kind: str) -> str:
+    return speaker_of(path, root) if kind == "speech" else path.stem
 
 
 def _read(path: Path) -> np.ndarray:

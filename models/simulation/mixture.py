@@ -6,13 +6,11 @@ import numpy as np
 
 from .corpus import Corpus
 from .equalisation import equalise, random_band_limit, random_equaliser
+from .levels import gain_to_level, gain_to_ratio
 from .recipe import Recipe
 from .rooms import RoomBank, early_part, reverberate
-from .synthetic import clicks, coloured_noise, hum
-from .variation import change_speed, clip, pause, random_loudness, source_length
-
-HIGHEST_PEAK = 0.99
-SILENT_POWER = 1e-10
+from .sources import Sources
+from .variation import clip, pause
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,8 @@ class Simulator:
     """Makes mixtures of two corpora and a bank of rooms as a recipe says; all chance comes from the generator given."""
 
     def __init__(self, recipe: Recipe, speech: Corpus, noise: Corpus, rooms: RoomBank):
-        self.recipe, self.speech, self.noise, self.rooms = recipe, speech, noise, rooms
+        self.recipe, self.rooms = recipe, rooms
+        self.sources = Sources(recipe, speech, noise)
 
     def mixture(self, rng: np.random.Generator, length: int, snr_db: float | None = None) -> Mixture:
         """A mixture of `length` samples; the recipe draws the SNR unless it is given."""
@@ -51,7 +50,7 @@ class Simulator:
         both = equalise(both, random_equaliser(rng, recipe.microphone_equalisation_db))
         if rng.random() < recipe.band_limit_share:
             both = equalise(both, random_band_limit(rng))
-        both *= _gain_to_level(both[0], rng.uniform(*recipe.level_dbfs))
+        both *= gain_to_level(both[0], rng.uniform(*recipe.level_dbfs))
         noisy, target = both
         if rng.random() < recipe.clip_share:
             noisy = clip(noisy, share=rng.uniform(0.0005, 0.01))
@@ -80,7 +79,7 @@ class Simulator:
         self, rng: np.random.Generator, length: int, responses: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The voice as the microphone hears it, and the part of it to keep."""
-        voice = self._at_random_speed(rng, self.speech, length, self.recipe.speech_speed, loop=False)
+        voice = self.sources.voice(rng, length)
         if rng.random() < self.recipe.pause_share:
             voice = voice * pause(rng, length)
         voice = equalise(voice, random_equaliser(rng, self.recipe.speech_equalisation_db))
@@ -89,42 +88,14 @@ class Simulator:
         return reverberate(voice, responses[0]), reverberate(voice, early_part(responses[0]))
 
     def _noise(self, rng: np.random.Generator, length: int, responses: np.ndarray | None) -> tuple[np.ndarray, str]:
-        recipe = self.recipe
-        is_babble = rng.random() < recipe.babble_share
-        layers = [self._babble(rng, length) if is_babble else self._recorded(rng, length)]
-        while len(layers) < 3 and rng.random() < recipe.extra_noise_share:
-            layers.append(self._recorded(rng, length))
-        if rng.random() < recipe.synthetic_share:
-            layers.append((coloured_noise, hum, clicks)[rng.integers(3)](rng, length))
+        layers, kind = self.sources.noise_layers(rng, length)
         noise = np.zeros(length, np.float32)
         for order, layer in enumerate(layers):
-            if rng.random() < recipe.loudness_share:
-                layer = layer * random_loudness(rng, length, recipe.loudness_range_db)
-            layer = layer * _gain_to_level(layer, rng.uniform(-9, 0) if order else 0.0, may_clip=True)
+            layer = self.sources.levelled(rng, layer, order)
             if responses is not None:
                 layer = reverberate(layer, responses[1 + order % (len(responses) - 1)])
-            noise += equalise(layer, random_equaliser(rng, recipe.noise_equalisation_db))
-        return noise, "babble" if is_babble else "noise"
-
-    def _recorded(self, rng: np.random.Generator, length: int) -> np.ndarray:
-        noise = self._at_random_speed(rng, self.noise, length, self.recipe.noise_speed, loop=True)
-        return noise[::-1] if rng.random() < self.recipe.reversed_share else noise
-
-    def _babble(self, rng: np.random.Generator, length: int) -> np.ndarray:
-        low, high = self.recipe.babble_talkers
-        babble = np.zeros(length, np.float32)
-        for _ in range(rng.integers(low, high + 1)):
-            talker = self.speech.draw(rng, length, loop=True)
-            babble += talker * _gain_to_level(talker, rng.uniform(-6, 0), may_clip=True)
-        return babble
-
-    def _at_random_speed(
-        self, rng: np.random.Generator, corpus: Corpus, length: int, speeds: tuple[float, float], loop: bool
-    ) -> np.ndarray:
-        speed = float(np.exp(rng.uniform(*np.log(speeds))))
-        if speed == 1:
-            return corpus.draw(rng, length, loop)
-        return change_speed(corpus.draw(rng, source_length(length, speed), loop), length)
+            noise += self.sources.equalised_noise(rng, layer)
+        return noise, kind
 
 
 def _at_snr(
@@ -134,20 +105,4 @@ def _at_snr(
         return voice, target, np.zeros_like(noise)
     if snr_db == -np.inf:
         return np.zeros_like(voice), np.zeros_like(target), noise
-    voice_power, noise_power = _power(voice), _power(noise)
-    if min(voice_power, noise_power) < SILENT_POWER:
-        return voice, target, noise
-    return voice, target, noise * np.float32(np.sqrt(voice_power / noise_power) * 10 ** (-snr_db / 20))
-
-
-def _gain_to_level(audio: np.ndarray, level_dbfs: float, may_clip: bool = False) -> np.float32:
-    """The gain that brings audio to an RMS level, less if its peaks would leave -1..1; one for silence."""
-    power = _power(audio)
-    if power < SILENT_POWER:
-        return np.float32(1)
-    gain = 10 ** (level_dbfs / 20) / np.sqrt(power)
-    return np.float32(gain if may_clip else min(gain, HIGHEST_PEAK / np.max(np.abs(audio))))
-
-
-def _power(audio: np.ndarray) -> float:
-    return float(np.dot(audio, audio)) / len(audio)
+    return voice, target, noise * gain_to_ratio(voice, noise, snr_db)

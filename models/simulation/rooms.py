@@ -16,6 +16,7 @@ SPEED_OF_SOUND = 343.0
 EARLY_SAMPLES = SAMPLE_RATE // 20  # reflections within 50 ms support speech instead of blurring it
 PRE_RINGING_SAMPLES = 8  # half of the fractional-delay filter that places an arrival between two samples
 REFLECTION_ORDER = 4
+CLOSEST_M = 0.3
 
 
 @dataclass(frozen=True)
@@ -54,25 +55,26 @@ def shoebox_response(
     """Response of a shoebox room (metres) with its direct sound at sample 0 and gain one, float32 [taps]."""
     volume = float(np.prod(size))
     surface = 2 * float(size[0] * size[1] + size[1] * size[2] + size[0] * size[2])
-    absorption = min(0.161 * volume / (surface * rt60_s), 0.95)  # Sabine
-    distances, orders = _images(size, source, microphone)
-    direct = max(distances[0], 0.3)
-    gains = np.sqrt(1 - absorption) ** orders * direct / np.maximum(distances, 0.3)
+    absorption = sabine_absorption(volume, surface, rt60_s)
+    paths, orders = image_sources(size, source, microphone)
+    distances = np.linalg.norm(paths, axis=1)
+    direct = max(distances[0], CLOSEST_M)
+    gains = np.sqrt(1 - absorption) ** orders * direct / np.maximum(distances, CLOSEST_M)
     delays = (distances - distances[0]) / SPEED_OF_SOUND * SAMPLE_RATE
     response = _place(delays, gains, taps)
     return (response + _tail(rng, volume, surface, direct, absorption, rt60_s, taps)).astype(np.float32)
 
 
-def _images(size: np.ndarray, source: np.ndarray, microphone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distances of the mirrored sources, nearest first, and the number of walls each path has met."""
+def image_sources(size: np.ndarray, source: np.ndarray, microphone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors from the microphone to the mirrored sources [images, 3], nearest first, and how many walls each met."""
     cells = np.stack(np.meshgrid(*[np.arange(-REFLECTION_ORDER, REFLECTION_ORDER + 1)] * 3, indexing="ij"), -1)
     cells = cells.reshape(-1, 3)
     orders = np.abs(cells).sum(axis=1)
     cells, orders = cells[orders <= REFLECTION_ORDER], orders[orders <= REFLECTION_ORDER]
     mirrored = np.where(cells % 2 == 0, cells * size + source, (cells + 1) * size - source)
-    distances = np.linalg.norm(mirrored - microphone, axis=1)
-    nearest_first = np.argsort(distances)
-    return distances[nearest_first], orders[nearest_first]
+    paths = mirrored - microphone
+    nearest_first = np.argsort(np.linalg.norm(paths, axis=1))
+    return paths[nearest_first], orders[nearest_first]
 
 
 def _place(delays: np.ndarray, gains: np.ndarray, taps: int) -> np.ndarray:
@@ -95,17 +97,30 @@ def _tail(
     taps: int,
 ) -> np.ndarray:
     """Diffuse tail; its energy against the direct sound follows from the critical distance of the room."""
-    time_s = np.arange(taps) / SAMPLE_RATE
-    noise = rng.standard_normal(taps)
+    shape = decaying_noise(rng.standard_normal(taps), volume, surface, rt60_s)
+    return shape * np.sqrt(diffuse_energy(surface, direct, absorption) / np.sum(shape**2))
+
+
+def sabine_absorption(volume: float, surface: float, rt60_s: float) -> float:
+    """The share of energy that a wall of a room with this reverberation time swallows."""
+    return min(0.161 * volume / (surface * rt60_s), 0.95)
+
+
+def diffuse_energy(surface: float, distance: float, absorption: float) -> float:
+    """Energy of all reflections over that of the direct sound at a distance."""
+    room_constant = surface * absorption / (1 - absorption)
+    return 16 * np.pi * distance**2 / room_constant
+
+
+def decaying_noise(noise: np.ndarray, volume: float, surface: float, rt60_s: float) -> np.ndarray:
+    """White noise [..., taps] -> the tail of a room, of any energy; it sets in where reflections become dense."""
+    time_s = np.arange(noise.shape[-1]) / SAMPLE_RATE
     dull = lfilter([0.5], [1, -0.5], noise)
     bright = noise - dull
     decay = 6.91 / rt60_s  # natural logarithm of 1000: 60 dB in amplitude
     shape = dull * np.exp(-decay * time_s) + bright * np.exp(-1.7 * decay * time_s)
     mean_free_path_s = 4 * volume / surface / SPEED_OF_SOUND
-    shape *= 1 / (1 + np.exp(-(time_s - 2 * mean_free_path_s) / (0.5 * mean_free_path_s)))
-    room_constant = surface * absorption / (1 - absorption)
-    energy = 16 * np.pi * direct**2 / room_constant
-    return shape * np.sqrt(energy / np.sum(shape**2))
+    return shape * (1 / (1 + np.exp(-(time_s - 2 * mean_free_path_s) / (0.5 * mean_free_path_s))))
 
 
 def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:

@@ -38,6 +38,19 @@ def pause(rng: np.random.Generator, length: int) -> np.ndarray:
     return gain
 
 
+def stretch(rng: np.random.Generator, length: int, lasts_s: tuple[float, float]) -> np.ndarray:
+    """A gain that is one, but zero for a while of a random length somewhere, perhaps at an end, float32 [length]."""
+    size = int(rng.uniform(*lasts_s) * SAMPLE_RATE)
+    start = int(rng.integers(-size // 2, max(length - size // 2, 1 - size // 2)))
+    return faded_gate(length, start, start + size)
+
+
+def faded_gate(length: int, start: int, end: int, ramp: int = 128) -> np.ndarray:
+    """A gain that is zero from `start` to `end` and one elsewhere, with ramps of 8 ms outside, float32 [length]."""
+    time = np.arange(length, dtype=np.float32)
+    return np.clip(np.maximum((start - time) / ramp, (time - end) / ramp), 0, 1).astype(np.float32)
+
+
 def clip(audio: np.ndarray, share: float) -> np.ndarray:
     """Cut off the peaks that the loudest `share` of the samples reach, as an overloaded converter does."""
     ceiling = np.quantile(np.abs(audio[::16]), 1 - share)

@@ -1,0 +1,24 @@
+"""Who speaks in a file, told by its name or its folder, as the public collections of speech lay them out."""
+
+import re
+from pathlib import Path
+
+FILE_NAMES = (
+    re.compile(r"^(?P<speaker>\d+)[-_]\d+[-_]\d+"),  # LibriSpeech, LibriTTS: 1034-121119-0000
+    re.compile(r"^(?P<speaker>[ps]\d{3})_\d+"),  # VCTK: p225_001_mic1
+    re.compile(r"(?P<speaker>reader_\d+)"),  # DNS: book_00000_chp_0009_reader_06709_0
+)
+"""Patterns of file names that hold the speaker, tried in this order."""
+
+
+def speaker_of(path: Path, root: Path) -> str:
+    """The id of the speaker of a file below `root`.
+
+    From the name of the file if it is one of `FILE_NAMES`; else the name of the folder it lies in; a file that lies in
+    `root` itself is a speaker of its own.
+    """
+    for pattern in FILE_NAMES:
+        found = pattern.search(path.stem)
+        if found:
+            return found["speaker"]
+    return path.parent.name if path.parent != root else path.stem
