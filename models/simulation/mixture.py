@@ -43,7 +43,7 @@ class Simulator:
             snr_db = self._draw_snr_db(rng)
         responses = self.rooms.draw(rng) if rng.random() < recipe.room_share else None
         voice, target = self._voice(rng, length, responses)
-        noise, kind = self._noise(rng, length, responses)
+        noise, kind = self.sources.mixed_noise(rng, length, responses)
         voice, target, noise = _at_snr(voice, target, noise, snr_db)
 
         both = np.stack([voice + noise, target])
@@ -86,16 +86,6 @@ class Simulator:
         if responses is None:
             return voice, voice
         return reverberate(voice, responses[0]), reverberate(voice, early_part(responses[0]))
-
-    def _noise(self, rng: np.random.Generator, length: int, responses: np.ndarray | None) -> tuple[np.ndarray, str]:
-        layers, kind = self.sources.noise_layers(rng, length)
-        noise = np.zeros(length, np.float32)
-        for order, layer in enumerate(layers):
-            layer = self.sources.levelled(rng, layer, order)
-            if responses is not None:
-                layer = reverberate(layer, responses[1 + order % (len(responses) - 1)])
-            noise += self.sources.equalised_noise(rng, layer)
-        return noise, kind
 
 
 def _at_snr(

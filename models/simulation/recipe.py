@@ -173,11 +173,9 @@ VALIDATION = Recipe(
     room_share=0.25,
 )
 """Some voices in a room, some in babble."""
-PAIR_VALIDATION = PairRecipe(
-    **NATURAL, conversation_share=0.0, one_talker_share=0.0, silence_share=0.0, crowd_share=0.0, room_share=0.2
-)
-"""Both speak all the time; half with noise, a fifth in a room."""
+PAIR_VALIDATION = PairRecipe(**NATURAL, crowd_share=0.0, room_share=0.0)
+"""Two talkers in the open; who speaks when, and noise, are given by the validation set."""
 SCENE_VALIDATION = SceneRecipe(**NATURAL, absent_share=0.0, silent_share=0.0, clean_look_share=0.0, look_talkers=(1, 2))
 """The target always speaks and every look is noisy; half in rooms, half of the noises diffuse, 30 % moving."""
-ECHO_VALIDATION = EchoRecipe(**NATURAL, far_silent_share=0.0, near_silent_share=0.0, alternating_share=0.0)
-"""Both ends speak at once."""
+ECHO_VALIDATION = EchoRecipe(**NATURAL, path_change_share=0.0)
+"""Who speaks when is given by the validation set."""

@@ -6,6 +6,7 @@ from .corpus import Corpus
 from .equalisation import equalise, random_equaliser
 from .levels import gain_to_level
 from .recipe import Variation
+from .rooms import reverberate
 from .synthetic import clicks, coloured_noise, hum
 from .variation import change_speed, random_loudness, source_length
 
@@ -30,6 +31,22 @@ class Sources:
         if rng.random() < recipe.synthetic_share:
             layers.append((coloured_noise, hum, clicks)[rng.integers(3)](rng, length))
         return layers, "babble" if is_babble else "noise"
+
+    def mixed_noise(
+        self, rng: np.random.Generator, length: int, responses: np.ndarray | None
+    ) -> tuple[np.ndarray, str]:
+        """All layers at one microphone, float32 [length], and their kind.
+
+        responses : of a room [places, taps], the first place being the voice's; None in the open
+        """
+        layers, kind = self.noise_layers(rng, length)
+        noise = np.zeros(length, np.float32)
+        for order, layer in enumerate(layers):
+            layer = self.levelled(rng, layer, order)
+            if responses is not None:
+                layer = reverberate(layer, responses[1 + order % (len(responses) - 1)])
+            noise += self.equalised_noise(rng, layer)
+        return noise, kind
 
     def levelled(self, rng: np.random.Generator, layer: np.ndarray, order: int) -> np.ndarray:
         """A layer at the level it has beside the first (order 0), perhaps with a course of loudness."""
