@@ -72,6 +72,7 @@ class EchoSimulator:
         recipe = self.recipe
         kind = self._draw_kind(rng) if kind is None else kind
         near_speaks, far_speaks = _activity(rng, length, kind)
+        microphone = random_equaliser(rng, recipe.microphone_equalisation_db)
         near_person, far_person = self.voices.choose(rng, 2)
         near, far = self._say(rng, near_person, length), self._say(rng, far_person, length)
         if rng.random() < recipe.noisy_far_share:
@@ -79,8 +80,11 @@ class EchoSimulator:
             far = far + noise * gain_to_ratio(far, noise, rng.uniform(*recipe.far_snr_db))
         reference = far * gain_to_level(far, rng.uniform(*recipe.reference_dbfs)) * far_speaks
 
+        # The microphone is in all sounds before their levels, so that ratios are those of the recording.
+        near = equalise(near, microphone)
         responses = self.rooms.draw(rng)
         echo, delay = self._echo(rng, reference, responses)
+        echo = equalise(echo, microphone)
         voice = reverberate(near, responses[0])
         echo_db, snr_db = rng.uniform(*recipe.echo_db), np.inf
         # Both ratios are those of sounds without their silent stretches.
@@ -88,8 +92,8 @@ class EchoSimulator:
         echo = echo * gain_to_ratio(voice, echo, echo_db) * np.float32(np.sqrt(share))
         noise = np.zeros(length, np.float32)
         if rng.random() < recipe.noise_share:
-            noise, _ = self.sources.mixed_noise(rng, length, responses)
-            snr_db = rng.uniform(*recipe.snr_db)
+            noise = equalise(self.sources.mixed_noise(rng, length, responses)[0], microphone)
+            snr_db = rng.uniform(*recipe.snr_db) if power(noise) > SILENT_POWER else np.inf
             noise = noise * gain_to_ratio(voice, noise, snr_db)
         spoken = near * near_speaks
         target = reverberate(spoken, early_part(responses[0]))
@@ -123,8 +127,7 @@ class EchoSimulator:
         return echo, delay
 
     def _recorded(self, rng: np.random.Generator, heard: np.ndarray) -> np.ndarray:
-        """Microphone (first row), target and echo as recorded; the microphone may clip."""
-        heard = equalise(heard, random_equaliser(rng, self.recipe.microphone_equalisation_db))
+        """Microphone (first row), target and echo at the level of the recording; the microphone may clip."""
         heard *= gain_to_level(heard[0], rng.uniform(*self.recipe.level_dbfs))
         if rng.random() < self.recipe.clip_share:
             heard[0] = clip(heard[0], share=rng.uniform(0.0005, 0.01))

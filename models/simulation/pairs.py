@@ -7,7 +7,7 @@ import numpy as np
 
 from .corpus import Corpus
 from .equalisation import equalise, random_band_limit, random_equaliser
-from .levels import gain_to_level, gain_to_ratio
+from .levels import SILENT_POWER, gain_to_level, gain_to_ratio, power
 from .recipe import PairRecipe
 from .rooms import RoomBank, early_part, reverberate
 from .sources import Sources
@@ -65,9 +65,10 @@ class PairSimulator:
         """A mixture of `length` samples; the recipe draws its kind, one of `KINDS`, unless it is given."""
         recipe = self.recipe
         kind = self._draw_kind(rng) if kind is None else kind
+        microphone = self._microphone(rng)
         has_crowd = rng.random() < recipe.crowd_share
         people = self.voices.choose(rng, 3 if has_crowd else 2)
-        speech = [self._say(rng, person, length) for person in people]
+        speech = [self._say(rng, person, length, microphone) for person in people]
         relative_db = rng.uniform(*recipe.relative_db)
         speech[1] = speech[1] * gain_to_ratio(speech[0], speech[1], -relative_db)
         voices = self._arranged(rng, speech[:2], length, kind)
@@ -83,8 +84,8 @@ class PairSimulator:
             kept = np.stack([reverberate(voice, early_part(response)) for voice, response in places[:2]])
         mixture, snr_db = whole.sum(axis=0), np.inf
         if rng.random() < recipe.noise_share:
-            noise, _ = self.sources.mixed_noise(rng, length, responses)
-            snr_db = rng.uniform(*recipe.snr_db)
+            noise = equalise(self.sources.mixed_noise(rng, length, responses)[0], microphone)
+            snr_db = rng.uniform(*recipe.snr_db) if power(noise) > SILENT_POWER else np.inf
             both = _fitted(speech[0], length) + _fitted(speech[1], length)
             mixture = mixture + noise * gain_to_ratio(both, noise, snr_db)
         heard = self._recorded(rng, np.concatenate([mixture[np.newaxis], kept]))
@@ -99,12 +100,20 @@ class PairSimulator:
                 return kind
         return KINDS[0]
 
-    def _say(self, rng: np.random.Generator, speaker: int, length: int) -> np.ndarray:
-        """What a speaker has to say, at most `length` samples."""
+    def _microphone(self, rng: np.random.Generator) -> np.ndarray:
+        """The response of the microphone, second-order sections [sections, 6]; in all sounds before their levels."""
+        response = random_equaliser(rng, self.recipe.microphone_equalisation_db)
+        if rng.random() < self.recipe.band_limit_share:
+            response = np.concatenate([response, random_band_limit(rng)])
+        return response
+
+    def _say(self, rng: np.random.Generator, speaker: int, length: int, microphone: np.ndarray) -> np.ndarray:
+        """What a speaker has to say, at most `length` samples, through the microphone."""
         recipe = self.recipe
         length = min(length, int(self.voices.samples[speaker] / recipe.speech_speed[1]))
         (speech,) = self.voices.say(rng, speaker, (length,), recipe.speech_speed)
-        return equalise(speech, random_equaliser(rng, recipe.speech_equalisation_db))
+        colour = random_equaliser(rng, recipe.speech_equalisation_db)
+        return equalise(speech, np.concatenate([colour, microphone]))
 
     def _arranged(self, rng: np.random.Generator, speech: list[np.ndarray], length: int, kind: str) -> np.ndarray:
         """Who speaks when, float32 [2, length]."""
@@ -118,11 +127,8 @@ class PairSimulator:
         return voices
 
     def _recorded(self, rng: np.random.Generator, heard: np.ndarray) -> np.ndarray:
-        """The mixture (first row) and the sources as the microphone records them; the mixture may clip."""
+        """The mixture (first row) and the sources at the level of the recording; the mixture may clip."""
         recipe = self.recipe
-        heard = equalise(heard, random_equaliser(rng, recipe.microphone_equalisation_db))
-        if rng.random() < recipe.band_limit_share:
-            heard = equalise(heard, random_band_limit(rng))
         heard *= gain_to_level(heard[0], rng.uniform(*recipe.level_dbfs))
         if rng.random() < recipe.clip_share:
             heard[0] = clip(heard[0], share=rng.uniform(0.0005, 0.01))

@@ -212,7 +212,7 @@ class SceneSimulator:
             gain = gain_to_ratio(noise, whole, -snrs_db[index]) * np.float32(np.sqrt(share))
             heard[0] += gain * whole
             heard[1 + index] = gain * kept
-        return heard, float(snrs_db[0])
+        return heard, float(snrs_db[0]) if power(noise) > SILENT_POWER else np.inf
 
     def _noise(
         self, rng: np.random.Generator, around: Surroundings, length: int, microphone: np.ndarray

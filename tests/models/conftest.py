@@ -1,7 +1,12 @@
 """How closely two ways to compute the same must agree: the one table for layers, models and the torch front end."""
 
+import warnings
+
 import pytest
 import torch
+
+from hearloop.models.simulation.material import Material
+from hearloop.models.simulation.starter import starter_material
 
 # Largest error as a fraction of the largest magnitude. float32 carries 6e-8; a sum of n terms in another order loses
 # about sqrt(n) of it, a recurrence feeds its error back.
@@ -29,3 +34,11 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def starter() -> tuple[Material, Material]:
+    """Synthetic voices, noises and heads of training and of validation."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return starter_material()
