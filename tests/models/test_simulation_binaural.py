@@ -32,7 +32,7 @@ def test_rendering_is_convolution(taps):
             assert np.abs(heard[sound, ear] - wanted).max() < 1e-5 * np.abs(wanted).max() * np.sqrt(taps)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), room=st.booleans(), moving=st.booleans())
 def test_what_the_ears_hear_of_two_sounds_at_one_place_is_the_sum(seed, room, moving):
     rng = np.random.default_rng(seed)
@@ -77,7 +77,7 @@ def test_a_source_that_moves_ends_with_the_response_of_where_it_is():
     assert np.abs(heard - start)[:, :40].max() < np.abs(start[:, :40]).max() * 0.3
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10**6), fastest=st.floats(1, 120))
 def test_a_course_starts_at_zero_and_keeps_its_speed_limit(seed, fastest):
     angles_deg = course(np.random.default_rng(seed), 5 * LENGTH, fastest)

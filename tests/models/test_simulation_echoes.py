@@ -25,7 +25,7 @@ def power(audio):
     return float(np.mean(audio.astype(np.float64) ** 2))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), kind=st.sampled_from(KINDS))
 def test_target_and_echo_are_the_microphone(starter, seed, kind):
     scene = simulator(starter[0]).scene(np.random.default_rng(seed), LENGTH, kind)
@@ -34,7 +34,7 @@ def test_target_and_echo_are_the_microphone(starter, seed, kind):
     assert np.any(scene.echo) == np.any(scene.reference) == (kind != "near end")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6))
 def test_the_echo_is_as_loud_as_told(starter, seed):
     scene = simulator(starter[0]).scene(np.random.default_rng(seed), LENGTH, "double talk")

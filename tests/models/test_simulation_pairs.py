@@ -27,7 +27,7 @@ def power(audio):
     return float(np.mean(audio.astype(np.float64) ** 2))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), kind=st.sampled_from(KINDS))
 def test_without_noise_and_room_the_sources_sum_to_the_mixture(starter, seed, kind):
     pair = simulator(starter[0]).pair(np.random.default_rng(seed), LENGTH, kind)
@@ -35,7 +35,7 @@ def test_without_noise_and_room_the_sources_sum_to_the_mixture(starter, seed, ki
     assert pair.talkers[0] != pair.talkers[1]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6))
 def test_level_and_noise_are_as_told(starter, seed):
     pair = simulator(starter[0], replace(PAIR_VALIDATION, noise_share=1.0)).pair(

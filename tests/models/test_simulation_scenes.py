@@ -24,7 +24,7 @@ def power(audio):
     return float(np.mean(audio.astype(np.float64) ** 2))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6))
 def test_in_the_open_target_others_and_noise_are_the_mixture_at_the_snr_told(starter, seed):
     scene = simulator(starter[0], OPEN).scene(np.random.default_rng(seed), LENGTH)
@@ -38,7 +38,7 @@ def test_in_the_open_target_others_and_noise_are_the_mixture_at_the_snr_told(sta
         assert abs(10 * np.log10(power(talker) / power(scene.target))) < 10.1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6))
 def test_every_item_of_the_training_recipe_is_finite_and_within_full_scale(starter, seed):
     scene = simulator(starter[0], SceneRecipe()).scene(np.random.default_rng(seed), LENGTH)

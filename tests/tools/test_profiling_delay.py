@@ -22,7 +22,7 @@ def delayed(samples, gain=1.0, noise=0.0, periods=4, seed=1):
     return np.tile(period, periods) + noise * np.random.default_rng(seed).standard_normal(periods * len(PROBE))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.floats(0, len(PROBE) - 1.0), st.sampled_from([-1.0, 1.0]), st.floats(0.01, 1.0))
 def test_a_delay_is_found_to_a_hundredth_of_a_sample_with_its_polarity_and_gain(samples, sign, gain):
     found = find_delay(PROBE, delayed(samples, sign * gain))
