@@ -35,8 +35,9 @@ def render_moving(sound: np.ndarray, responses: np.ndarray, hop: int) -> np.ndar
     fade = np.minimum(fade, 2 - fade)
     pieces = np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[::hop] * fade
     blocks = -(-(2 * hop + taps - 1) // hop)
-    heard = render(np.pad(pieces, ((0, 0), (0, (blocks - 2) * hop))), responses)
-    heard = heard.reshape(knots, 2, blocks, hop)
+    spectra = fft.rfft(responses, blocks * hop)
+    spectra *= fft.rfft(pieces, blocks * hop)[:, np.newaxis]
+    heard = fft.irfft(spectra, blocks * hop, overwrite_x=True).reshape(knots, 2, blocks, hop)
     total = np.zeros((2, knots + blocks - 1, hop), np.float32)
     for block in range(blocks):
         total[:, block : block + knots] += heard[:, :, block].swapaxes(0, 1)

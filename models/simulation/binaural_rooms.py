@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from .binaural import render
 from .corpus import SAMPLE_RATE
 from .directions import turned
 from .heads import TAPS, Head
@@ -101,13 +100,11 @@ def early_reflections(head: Head, found: Arrivals, yaw_deg: float = 0.0) -> np.n
 def diffuse_tail(rng: np.random.Generator, head: Head, room: Room, distance_m: float) -> np.ndarray:
     """What comes from everywhere, from a source at a distance, until it is 60 dB down, float32 [2, taps]."""
     taps = max(int(room.rt60_s * SAMPLE_RATE), EARLY_TAPS)
-    noise = rng.standard_normal((2, taps), np.float32)
-    noise = decaying_noise(noise, room.volume, room.surface, room.rt60_s).astype(np.float32)
+    field = head.diffuse_field
+    start = int(rng.integers(field.shape[1] - taps + 1))
+    tail = decaying_noise(field[:, start : start + taps], room.volume, room.surface, room.rt60_s).astype(np.float32)
     energy = diffuse_energy(room.surface, distance_m, room.absorption)
-    noise *= np.float32(np.sqrt(2 * energy / np.sum(noise**2)))
-    # The filters are centred, so that the tail comes half their length later than the noise.
-    heard = render(np.pad(noise, ((0, 0), (0, TAPS // 2))), head.diffuse_roots).sum(axis=0)
-    return heard[:, TAPS // 2 :]
+    return tail * np.float32(np.sqrt(2 * energy / np.sum(tail**2)))
 
 
 def late_images(head: Head, found: Arrivals, taps: int) -> np.ndarray:

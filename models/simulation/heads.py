@@ -11,14 +11,17 @@ from functools import cached_property
 import numpy as np
 from numba import njit
 from scipy import fft
+from scipy.signal import oaconvolve
 from scipy.spatial import ConvexHull
 
 from ...runtime.errors import AudioError
+from .corpus import SAMPLE_RATE
 from .directions import evenly_spread, unit_vectors
 
 TAPS = 256
 LARGEST_GAP_DEG = 60.0
 DIFFUSE_DIRECTIONS = 400
+DIFFUSE_SAMPLES, DIFFUSE_SEED = 20 * SAMPLE_RATE, 5  # tails are cut from it, each from another place
 
 
 class Head:
@@ -80,6 +83,12 @@ class Head:
         filters = np.roll(fft.irfft(roots, TAPS, axis=0), TAPS // 2, axis=0) * np.hanning(TAPS)[:, None, None]
         filters = np.moveaxis(filters, 0, 2).swapaxes(0, 1)
         return (filters / np.sqrt(np.sum(filters**2) / 2)).astype(np.float32)
+
+    @cached_property
+    def diffuse_field(self) -> np.ndarray:
+        """White noise from everywhere at the ears, the same whenever it is made, float32 [2, samples]."""
+        noise = np.random.default_rng(DIFFUSE_SEED).standard_normal((2, DIFFUSE_SAMPLES), np.float32)
+        return oaconvolve(noise[:, np.newaxis], self.diffuse_roots, axes=-1).sum(axis=0)[:, TAPS:-TAPS]
 
     @cached_property
     def _vectors32(self) -> np.ndarray:
