@@ -57,19 +57,12 @@ class Corpus:
             for piece, name in zip(pieces, self.names, strict=True)
         }
 
-    def choose(self, rng: np.random.Generator) -> int:
-        """The number of a random recording; a longer one is more likely."""
-        return min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(self) - 1)
-
     def draw(self, rng: np.random.Generator, length: int, loop: bool = False) -> np.ndarray:
         """A random piece of a random recording, float32 [length].
 
         A recording that is too short is repeated if `loop`, else it stands at a random place in silence.
         """
-        return self.piece(rng, self.choose(rng), length, loop)
-
-    def piece(self, rng: np.random.Generator, index: int, length: int, loop: bool = False) -> np.ndarray:
-        """A random piece of a recording, as in `draw`."""
+        index = min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(self) - 1)
         first, end = int(self.starts[index]), int(self.starts[index + 1])
         spare = end - first - length
         if spare >= 0:
@@ -87,8 +80,8 @@ class Corpus:
         return self.samples[start:end].astype(np.float32) * np.float32(1 / 32768)
 
 
-def read_folder(folder: str | Path, kind: str = "speech") -> Corpus:
-    """All audio files below a folder, in the order of their names.
+def read_folder(folder: str | Path, kind: str = "speech", hours: float | None = None) -> Corpus:
+    """All audio files below a folder, in the order of their names; if `hours` is given, files that last so long.
 
     The group of a file is its speaker (`speakers.speaker_of`); of one of another kind than speech, the file itself.
 
@@ -98,9 +91,9 @@ def read_folder(folder: str | Path, kind: str = "speech") -> Corpus:
     if not folder.is_dir():
         raise AudioError(f"{folder}: no such folder; expected one with {', '.join(AUDIO_SUFFIXES)} files")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    return read_files(
-        paths, str(folder), [speaker_of(path, folder) if kind == "speech" else path.stem for path in paths]
-    )
+    if hours is not None:
+        paths = _some(paths, hours)
+    return read_files(paths, str(folder), [_group(path, folder, kind) for path in paths])
 
 
 def read_manifest(manifest: str | Path, split: str, kind: str) -> Corpus:
@@ -123,7 +116,7 @@ def read_manifest(manifest: str | Path, split: str, kind: str) -> Corpus:
         if row["split"] == split and row["kind"] == kind
     )
     paths = [path for path, _ in chosen]
-    groups = [group or (speaker_of(path, manifest.parent) if kind == "speech" else path.stem) for path, group in chosen]
+    groups = [group or _group(path, manifest.parent, kind) for path, group in chosen]
     return read_files(paths, f"{manifest}, split {split!r}, kind {kind!r}", groups)
 
 
@@ -136,6 +129,21 @@ def read_files(paths: Iterable[Path], where: str, groups: list[str] | None = Non
         recordings = list(decoders.map(_read, paths))
     starts = np.concatenate([[0], np.cumsum([len(recording) for recording in recordings])])
     return Corpus(np.concatenate(recordings), starts, [str(path) for path in paths], groups)
+
+
+def _some(paths: list[Path], hours: float) -> list[Path]:
+    """A random choice of files, always the same, that together last at least some hours."""
+    chosen: list[Path] = []
+    missing_s = 3600 * hours
+    for index in np.random.default_rng(len(paths)).permutation(len(paths)):
+        if missing_s <= 0:
+            break
+        try:
+            missing_s -= soundfile.info(paths[index]).duration
+        except RuntimeError as error:
+            raise AudioError(f"{paths[index]}: not readable as audio ({error})") from error
+        chosen.append(paths[index])
+    return sorted(chosen)
 
 
 def _group(path: Path, root: Path, kind: str) -> str:

@@ -20,11 +20,6 @@ def turned(vectors: np.ndarray, yaw_deg: np.ndarray | float) -> np.ndarray:
     )
 
 
-def angle_deg(first_deg: float, second_deg: float) -> float:
-    """The angle between two azimuths, 0 to 180."""
-    return abs((first_deg - second_deg + 180) % 360 - 180)
-
-
 def evenly_spread(count: int) -> np.ndarray:
     """Directions [count, 3] that cover the sphere evenly: a spiral whose turns are equally far apart."""
     index = np.arange(count) + 0.5

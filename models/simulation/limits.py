@@ -1,9 +1,7 @@
 """Recipes are checked when they are made: the unit at the end of a name says which values make sense."""
 
-from collections.abc import Mapping
 from dataclasses import fields
-from difflib import get_close_matches
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
 
 from ...runtime.errors import HearloopError
 
@@ -13,7 +11,6 @@ LIMITS: dict[str, tuple[float, float]] = {
     "_db": (-120, 120),
     "_ms": (0, 2000),
     "_s": (0, 120),
-    "_hz": (1, 8000),
     "_deg": (-180, 360),
     "_deg_per_s": (0, 720),
     "_m": (0.05, 100),
@@ -24,46 +21,29 @@ LIMITS: dict[str, tuple[float, float]] = {
 }
 """Ending of a name -> lowest and highest value; the longest ending that fits counts."""
 
-R = TypeVar("R")
-
 
 def check_limits(recipe: Any) -> None:
-    """Raise HearloopError, naming the key, if a value of the dataclass is no number or range that its name allows.
+    """Raise HearloopError, naming the key, if a value of the dataclass is not what its name and default allow.
 
-    A pair is a range from low to high.
+    Where the default is a pair, the value must be one: a range from low to high. Where it is whole, so must it be.
     """
     for field in fields(recipe):
         value = getattr(recipe, field.name)
-        low, high = _limits(field.name)
-        numbers = value if isinstance(value, tuple) else (value,)
         where = f"{type(recipe).__name__}: {field.name} is {value!r}"
-        if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers):
-            raise HearloopError(f"{where}; expected a number or a pair of numbers")
+        default: Any = field.default
+        is_pair = isinstance(default, tuple)
+        example = default[0] if is_pair else default
+        if is_pair != isinstance(value, tuple) or (is_pair and len(value) != 2):
+            raise HearloopError(f"{where}; expected {'a pair' if is_pair else 'one number'}")
+        numbers = value if is_pair else (value,)
+        kinds = (int,) if isinstance(example, int) else (int, float)
+        if not all(isinstance(number, kinds) and not isinstance(number, bool) for number in numbers):
+            raise HearloopError(f"{where}; expected {'whole numbers' if kinds == (int,) else 'numbers'}")
+        low, high = _limits(field.name)
         if not all(low <= number <= high for number in numbers):
             raise HearloopError(f"{where}; expected {low:g} to {high:g}")
-        if len(numbers) == 2 and numbers[0] > numbers[1]:
+        if is_pair and value[0] > value[1]:
             raise HearloopError(f"{where}; expected the lower end of the range first")
-
-
-def recipe_from(kind: type[R], values: Mapping[str, Any]) -> R:
-    """A recipe of a kind from a mapping as configuration files have it: lists are ranges, what is not named is default.
-
-    Raises HearloopError that names an unknown key, or a value of a wrong kind or out of its range.
-    """
-    expected = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    hints = get_type_hints(kind)
-    given: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in expected:
-            close = get_close_matches(key, expected, 1)
-            raise HearloopError(
-                f"{kind.__name__}: unknown key {key!r}" + (f"; did you mean {close[0]!r}?" if close else "")
-            )
-        pair = get_origin(hints[key]) is tuple
-        if pair != isinstance(value, (list, tuple)) or (pair and len(value) != len(get_args(hints[key]))):
-            raise HearloopError(f"{kind.__name__}: {key} is {value!r}; expected {'a pair' if pair else 'one number'}")
-        given[key] = tuple(value) if pair else value
-    return kind(**given)
 
 
 def _limits(name: str) -> tuple[float, float]:

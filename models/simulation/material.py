@@ -1,6 +1,5 @@
 """What a simulation is made of, and that nothing of validation is heard in training."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +22,15 @@ class Material:
     heads: tuple[Head, ...] = ()
 
 
-def read_material(speech: str | Path, noise: str | Path, heads: str | Path | None = None) -> Material:
-    """Material from folders; see `read_folder` and `read_heads`."""
-    return Material(read_folder(speech), read_folder(noise, "noise"), read_heads(heads) if heads is not None else ())
+def read_material(
+    speech: str | Path, noise: str | Path, heads: str | Path | None = None, hours: float | None = None
+) -> Material:
+    """Material from folders; see `read_folder` and `read_heads`. `hours` is the most of speech, and of noise."""
+    return Material(
+        read_folder(speech, "speech", hours),
+        read_folder(noise, "noise", hours),
+        read_heads(heads) if heads is not None else (),
+    )
 
 
 def read_manifest_material(manifest: str | Path, split: str) -> Material:
@@ -42,22 +47,20 @@ def check_disjoint(training: Material, validation: Material) -> None:
 
     Recordings are compared by their sound as well, so that a copy under another name is found.
     """
-    _refuse("speaker", training.speech.groups, validation.speech.groups)
-    _refuse("noise recording", training.noise.groups, validation.noise.groups)
-    _refuse("head", (head.name for head in training.heads), (head.name for head in validation.heads))
+    _refuse("speaker", set(training.speech.groups) & set(validation.speech.groups))
+    _refuse("noise recording", set(training.noise.groups) & set(validation.noise.groups))
+    _refuse("head", {head.name for head in training.heads} & {head.name for head in validation.heads})
     for before, after in ((training.speech, validation.speech), (training.noise, validation.noise)):
         known, found = before.fingerprints(), after.fingerprints()
-        _refuse("recording", *([names[key] for key in known.keys() & found.keys()] for names in (found, found)))
+        _refuse("recording", {found[digest] for digest in known.keys() & found.keys()})
     for head in validation.heads:
         for other in training.heads:
             if np.array_equal(head.responses, other.responses):
                 raise AudioError(f"head {head.name} of validation is {other.name} of training; expected another head")
 
 
-def _refuse(what: str, training: Iterable[str], validation: Iterable[str]) -> None:
-    both = sorted(set(training) & set(validation))
-    if both:
-        more = f" and {len(both) - NAMED} more" if len(both) > NAMED else ""
-        raise AudioError(
-            f"{what} {', '.join(both[:NAMED])}{more} in both training and validation; expected in one of them"
-        )
+def _refuse(what: str, in_both: set[str]) -> None:
+    if in_both:
+        names = ", ".join(sorted(in_both)[:NAMED])
+        more = f" and {len(in_both) - NAMED} more" if len(in_both) > NAMED else ""
+        raise AudioError(f"{what} {names}{more} in both training and validation; expected in one of them")

@@ -32,6 +32,20 @@ def test_rendering_is_convolution(taps):
             assert np.abs(heard[sound, ear] - wanted).max() < 1e-5 * np.abs(wanted).max() * np.sqrt(taps)
 
 
+@pytest.mark.parametrize("position", [3, 20, 55, 100, 300])
+def test_a_rendered_source_has_the_time_and_level_differences_of_the_head(position):
+    sound = noise(1, LENGTH)
+    place = Place(HEAD.azimuth_deg[position], HEAD.elevation_deg[position], 1.0)
+    heard = Surroundings(HEAD).hear(np.random.default_rng(0), sound, place)
+    # Correlated with the sound itself, what the ears heard is the response that was measured.
+    spectra = np.fft.rfft(np.pad(heard, ((0, 0), (0, 200))))
+    found = np.fft.irfft(spectra * np.fft.rfft(np.pad(sound, (0, 200))).conj(), LENGTH + 200) / np.sum(sound**2)
+    measured = HEAD.responses[position]
+    assert np.array_equal(np.argmax(np.abs(found), axis=1), np.argmax(np.abs(measured), axis=1))
+    levels_db = 10 * np.log10(np.sum(heard**2, axis=1) / np.sum(sound**2))
+    assert levels_db == pytest.approx(10 * np.log10(np.sum(measured**2, axis=1)), abs=0.3)
+
+
 @settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), room=st.booleans(), moving=st.booleans())
 def test_what_the_ears_hear_of_two_sounds_at_one_place_is_the_sum(seed, room, moving):

@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hearloop.models.simulation.directions import angle_deg, evenly_spread, turned, unit_vectors
+from hearloop.models.simulation.directions import evenly_spread, turned, unit_vectors
 from hearloop.models.simulation.head_files import read_head, read_heads, read_manifest_heads
 from hearloop.models.simulation.heads import Head, _arrivals
 from hearloop.models.simulation.sphere import spherical_head
@@ -98,7 +98,6 @@ def test_the_roots_have_the_coherence_of_the_head_over_all_directions(head):
 def test_directions_are_counter_clockwise_and_a_turned_head_sees_the_world_turn_back():
     assert unit_vectors(90.0) == pytest.approx([0, 1, 0])
     assert turned(unit_vectors(50.0, 20.0), 30.0) == pytest.approx(unit_vectors(20.0, 20.0))
-    assert angle_deg(170, -170) == pytest.approx(20)
     assert np.abs(evenly_spread(200).mean(axis=0)).max() < 0.01
 
 
