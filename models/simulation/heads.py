@@ -52,6 +52,10 @@ class Head:
         self.vectors = unit_vectors(self.azimuth_deg, self.elevation_deg)
         self._check_surrounded()
 
+    def prepare(self) -> None:
+        """Compute now what every rendering needs (9 MB), so that processes which are forked later share it."""
+        _ = self._aligned, self._triangles, self._vectors32, self.diffuse_field
+
     def response(self, azimuth_deg: float, elevation_deg: float = 0.0) -> np.ndarray:
         """The responses of both ears to one direction, float32 [2, TAPS]."""
         return self.interpolated(unit_vectors(azimuth_deg, elevation_deg)[np.newaxis])[0]

@@ -79,6 +79,8 @@ class SceneSimulator:
         if not heads:
             raise AudioError("no head-related responses; expected at least one head")
         self.recipe, self.heads = recipe, tuple(heads)
+        for head in self.heads:
+            head.prepare()
         self.sources = Sources(recipe, speech, noise)
         self.voices = Voices(speech, fewest=1 + max(recipe.interfering_talkers[1], recipe.look_talkers[1]))
 
