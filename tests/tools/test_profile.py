@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -273,6 +274,7 @@ def test_signals_begin_with_sound_and_go_on_as_they_are_called(kind):
     }[kind]
 
 
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs the program ps")
 def test_stress_is_there_while_it_is_asked_for_and_gone_after_it():
     before = threading.active_count()
     with stress(processes=1, gil_threads=2, garbage=True):

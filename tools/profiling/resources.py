@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 if sys.platform != "win32":
     import resource
@@ -109,10 +110,20 @@ class _MallInfo(ctypes.Structure):
     )
 
 
-def _heap_bytes() -> int:
+def _mallinfo() -> Any:
+    """The function, looked up once: every look-up makes objects that only the garbage collector frees."""
     library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
     if not hasattr(library, "mallinfo2"):
-        return 0
+        return None
     library.mallinfo2.restype = _MallInfo  # type: ignore[union-attr]
-    found = library.mallinfo2()  # type: ignore[union-attr]
+    return library.mallinfo2  # type: ignore[union-attr]
+
+
+_MALLINFO = _mallinfo()
+
+
+def _heap_bytes() -> int:
+    if _MALLINFO is None:
+        return 0
+    found = _MALLINFO()
     return int(found.uordblks + found.hblkhd)

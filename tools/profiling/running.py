@@ -23,7 +23,7 @@ from .runner import Row
 from .schedule import Samples
 from .subjects import Subject
 
-SHORTEST_BLOCK = 16  # room is taken for blocks of so many samples
+SHORTEST_BLOCK = 64  # room is taken for blocks of so many samples, and for a second more
 
 
 class _Stream:
@@ -52,7 +52,7 @@ def measure_live(
     dict
         What the loop itself has counted; see `LiveLoop.stats`.
     """
-    log = FrameLog(round(seconds * device.sample_rate / SHORTEST_BLOCK))
+    log = FrameLog(round((seconds + 1) * device.sample_rate / SHORTEST_BLOCK))
     used = Resources()
     loop = LiveLoop(model, device, engine, path=path, log=log)
     with loop:
