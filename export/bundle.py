@@ -45,7 +45,8 @@ def export_bundle(
         With `task`, `window`, `channels_in`, `channels_out`, `initial_state` and `forward(spectrum, state)`; or with
         `extra_inputs`, a tuple of ports that give the shape of one step, and `forward(spectrum, *extra, state)`. An
         input with the role "reference" is another spectrum; one with the role "embedding" has no time. If `window` is
-        None, the model works on samples, [B, C, T, frame], and says `frame` and `lookahead`.
+        None, the model works on samples, [B, C, T, frame], and says `frame` and `lookahead`. A model of spectra whose
+        layers look ahead says by how many frames its output is late, `lookahead_frames`.
     path : str or Path
         Where to write; the folder must exist.
     name : str
@@ -104,7 +105,7 @@ def _describe(
         task=model.task,
         sample_rate=SAMPLE_RATE,
         frame=pair.hop_length if pair else model.frame,
-        lookahead=pair.lookahead if pair else model.lookahead,
+        lookahead=pair.lookahead + pair.hop_length * _frames_ahead(model) if pair else model.lookahead,
         channels_in=model.channels_in,
         channels_out=model.channels_out,
         front_end="stft" if pair else "waveform",
@@ -121,6 +122,11 @@ def _describe(
         quality=tuple(quality),
         golden=_golden(model),
     )
+
+
+def _frames_ahead(model: nn.Module) -> int:
+    """How many frames late the model's output is, because its layers look ahead."""
+    return int(getattr(model, "lookahead_frames", 0))
 
 
 def _golden(model: nn.Module) -> Golden:

@@ -75,9 +75,10 @@ def enhance(model: nn.Module, audio: torch.Tensor) -> torch.Tensor:
     """
     stft = Stft(str(model.window)).to(audio.device)
     samples = audio.shape[-1]
-    # The synthesis delays by the lookahead, so as many more samples must go in before the last one comes out.
-    padding = stft.lookahead + -(samples + stft.lookahead) % stft.hop_length
-    spectrum, _ = stft.analysis(functional.pad(audio, (0, padding)))
+    # The synthesis delays by the lookahead, and layers that look ahead do too: as many more samples must go in before
+    # the last one comes out.
+    late = stft.lookahead + stft.hop_length * int(getattr(model, "lookahead_frames", 0))
+    spectrum, _ = stft.analysis(functional.pad(audio, (0, late + -(samples + late) % stft.hop_length)))
     enhanced, _ = model(spectrum, model.initial_state(len(audio)))
     delayed, _ = stft.synthesis(enhanced)
-    return delayed[..., stft.lookahead : stft.lookahead + samples]
+    return delayed[..., late : late + samples]

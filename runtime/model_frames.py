@@ -27,6 +27,8 @@ class SpectralRecord(NamedTuple):
     synthesis: SynthesisRecord
     dry: Spectrum
     wet: Spectrum
+    late: Spectrum  # dry spectra that wait until the model has looked ahead of them, frame after frame
+    oldest: Counts
     streams: int
     laps: Counts
 
@@ -52,11 +54,14 @@ class SpectralFrames:
         self.engines = [engine] + [engine.another() for _ in range(streams(info, channels) - 1)]
         self.analysis = Analysis(info.windows, channels)
         self.synthesis = Synthesis(info.windows, channels)
+        frames_late = (info.lookahead - info.windows.lookahead) // info.frame
         self.record = SpectralRecord(
             self.analysis.record,
             self.synthesis.record,
             dry=np.zeros((channels, info.windows.bins), np.complex64),
             wet=np.zeros((channels, info.windows.bins), np.complex64),
+            late=np.zeros((frames_late * channels, info.windows.bins), np.complex64),
+            oldest=np.zeros(1, np.int64),
             streams=len(self.engines),
             laps=new_laps() if laps is None else laps,
         )
@@ -88,6 +93,7 @@ class SpectralFrames:
     def reset(self) -> None:
         self.analysis.reset()
         self.synthesis.reset()
+        self.record.late[:] = 0
         for engine in self.engines:
             engine.reset()
 
@@ -142,6 +148,20 @@ def copy_spectrum(source, target):
             target[channel, k] = source[channel, k]
 
 
+@kernel("void(complex64[:, ::1], complex64[:, ::1], int64[::1])")
+def exchange(dry, late, oldest):
+    """Put the present spectrum to those that wait, and take out the oldest: the one that the model answers now."""
+    channels, bins = dry.shape
+    if late.shape[0] == 0:
+        return
+    for channel in range(channels):
+        for k in range(bins):
+            value = dry[channel, k]
+            dry[channel, k] = late[oldest[0] + channel, k]
+            late[oldest[0] + channel, k] = value
+    oldest[0] = (oldest[0] + channels) % late.shape[0]
+
+
 fetch_frames = fetch_from(SpectralRecord)
 
 
@@ -158,6 +178,7 @@ def finish(address, fine, wet):
     """Make a frame of the `wet` spectrum, or of the dry one if the model has failed; returns whether it has not."""
     frames = fetch_frames(address)
     lap(frames.laps, MODEL)
+    exchange(frames.dry, frames.late, frames.oldest)
     if fine and frames.streams > 1:
         link_masks(frames.dry, frames.wet)
     fine = fine and all_finite(frames.wet)

@@ -197,14 +197,16 @@ def split_band(frame, wet, dry_delay, band, smoothing, difference):
         for n in range(length):
             source = n - lookahead
             difference[channel, n] = frame[channel, source] if source >= 0 else dry_delay[channel, n]
-        for n in range(lookahead):
-            dry_delay[channel, n] = frame[channel, length - lookahead + n]
+        for n in range(lookahead):  # which may be longer than a frame
+            kept = n + length - lookahead
+            dry_delay[channel, n] = frame[channel, kept] if kept >= 0 else dry_delay[channel, n + length]
         dry = difference[channel]
         for n in range(2, length):
             dry_power += (dry[n] - 2 * dry[n - 1] + dry[n - 2]) ** 2
             wet_power += (wet[channel, n] - 2 * wet[channel, n - 1] + wet[channel, n - 2]) ** 2
     before = band[0]
-    now = np.float32(min(np.sqrt(wet_power / dry_power), 1.0))
+    # Silence says nothing about the gain.
+    now = np.float32(min(np.sqrt(wet_power / dry_power), 1.0)) if dry_power > np.float32(2e-12) else before
     after = smoothing * before + (1 - smoothing) * now
     for n in range(length):
         gain = before + (after - before) * np.float32(n + 1) / np.float32(length)

@@ -18,9 +18,11 @@ from hearloop.models.streaming.conv1d import CausalConv1d
 from hearloop.models.streaming.conv2d import CausalConv2d
 from hearloop.models.streaming.dilated import MultiDilatedBlock
 from hearloop.models.streaming.linear_attention import DecayedLinearAttention
+from hearloop.models.streaming.lookahead import LookaheadAttention
 from hearloop.models.streaming.mamba import FrequencyMamba, TimeMamba
 from hearloop.models.streaming.norm import FrameNorm, RunningNorm
 from hearloop.models.streaming.recurrent import FrequencyGRU, FrequencyLSTM, TimeGRU, TimeLSTM
+from hearloop.models.streaming.rotary import RotaryPhase
 from hearloop.models.streaming.state import State, flatten_state, unflatten_state
 from hearloop.models.streaming.transposed import CausalConvTranspose2d
 from hearloop.models.target.attention import FrameAttention
@@ -84,6 +86,16 @@ class Attends(nn.Module):
         return self.attention(x, x, x, state)
 
 
+def looks_ahead(decided: bool) -> LookaheadAttention:
+    """Up to three frames; once that is decided, two."""
+    layer = LookaheadAttention(8, 2, window=6, bands=3, most=3)
+    if decided:
+        with torch.no_grad():
+            layer.gates.copy_(torch.tensor([3.0, 2.0, -1.0]))
+        layer.decide()
+    return layer
+
+
 CASES = {
     "conv 1-D": Case(lambda: CausalConv1d(4, 5, 3), (4,), 2, "convolution"),
     "conv 1-D dilated": Case(lambda: CausalConv1d(4, 6, 3, dilation=4, groups=2), (4,), 2, "convolution"),
@@ -109,6 +121,9 @@ CASES = {
     "exponential average": Case(lambda: ExponentialAverage(10.0, (4,)), (4,), 2, "average"),
     "linear attention": Case(lambda: Attends(DecayedLinearAttention(4, 4, time_constant=20)), (4,), 1, "attention"),
     "squared attention": Case(lambda: Attends(SquaredReluAttention(4, 4, window=7)), (4,), 1, "attention"),
+    "rotary phases": Case(lambda: RotaryPhase(4), (3, 4), 1, "attention"),
+    "lookahead, learning": Case(lambda: looks_ahead(decided=False), (3, 8), 1, "attention"),
+    "lookahead, decided": Case(lambda: looks_ahead(decided=True), (3, 8), 1, "attention"),
     "attention": Case(lambda: WindowAttention(8, 2, window=6, bands=3), (3, 8), 1, "attention"),
     "composition": Case(
         lambda: Chain(
