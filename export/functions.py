@@ -1,7 +1,7 @@
 """The functions of the domain `hearloop`: what ONNX has no operator for, with a body of plain operators.
 
-ONNX Runtime runs the body. The compiler knows `SelectiveScan` by its name; the bodies of the other two are already what
-it turns into rings.
+ONNX Runtime runs the body. The compiler knows `SelectiveScan` by its name; the bodies of `RingPush` and
+`DilatedHistory` are already what it turns into rings. `MambaScan` is for whole recordings only, which are not compiled.
 """
 
 # The bodies are Python only in form: they are parsed, never run, and ONNX converts their numbers to tensors.
@@ -63,7 +63,34 @@ def DilatedHistory(memory: FLOAT, new: FLOAT, axis: int, dilation: int):
     return taps, following
 
 
-FUNCTIONS = {function.name: function for function in (SelectiveScan, RingPush, DilatedHistory)}
+@onnxscript.script(DOMAIN)
+def MambaScan(x: FLOAT, dt: FLOAT, a: FLOAT, b: FLOAT, c: FLOAT) -> FLOAT:
+    """h_l = exp(dt_l a) h_(l-1) + dt_l x_l b_l^T, y_l = h_l c_l; shapes as in `models.published.selective`."""
+
+    @onnxscript.graph()
+    def step(state, x_l, dt_l, b_l, c_l):
+        size = op.Unsqueeze(dt_l, [2])
+        entered = op.Mul(op.Mul(size, op.Unsqueeze(x_l, [2])), op.Unsqueeze(b_l, [1]))
+        following = op.Add(op.Mul(op.Exp(op.Mul(size, a)), state), entered)
+        y = op.Squeeze(op.MatMul(following, op.Unsqueeze(c_l, [2])), [2])
+        return following, y
+
+    start = op.Expand(op.Constant(value_float=0.0), op.Concat(op.Shape(x, start=0, end=1), op.Shape(a), axis=0))
+    _, y = op.Scan(
+        start,
+        x,
+        dt,
+        b,
+        c,
+        body=step,
+        num_scan_inputs=4,
+        scan_input_axes=[1, 1, 1, 1],
+        scan_output_axes=[1],
+    )
+    return y
+
+
+FUNCTIONS = {function.name: function for function in (SelectiveScan, RingPush, DilatedHistory, MambaScan)}
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:

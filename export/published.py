@@ -1,4 +1,4 @@
-"""What others publish, as bundles: their checkpoint in, a step that the runtime executes out."""
+"""What others publish, as bundles: their checkpoint in; out a step that runs live, or a network that hears files."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,10 +11,12 @@ from torch import nn
 from ..models.published import load
 from ..models.published.gtcrn import PublishedGtcrn
 from ..models.published.loth_separator import LothSeparator, LothStep
+from ..models.published.mambattention import MambAttentionOnSound
+from ..models.published.recording import Recording
 from ..runtime.bundle import BundleInfo
 from ..runtime.errors import HearloopError
 from .bundle import export_bundle
-from .onnx import ExportError
+from .recording import export_recording
 from .steering import export_steering
 
 # Under these keys authors keep the weights beside optimizers, epochs and settings.
@@ -23,24 +25,67 @@ WRAPPERS = ("state_dict", "model", "generator", "net", "model_state_dict")
 PREFIXES = ("model.", "module.")
 
 
+SECOND = 16000  # samples
+
+
 @dataclass(frozen=True)
 class Published:
-    """A published system: its name in `models.published`, sizes, licence, and what makes its step, if it has one."""
+    """A published system: its name in `models.published`, sizes, licence, and what makes it a model to export.
+
+    That has a step, or it is a `Recording`.
+    """
 
     system: str
     config: Mapping[str, Any]
     license: str
-    step: Callable[[Any], nn.Module] | None = None
+    model: Callable[[Any, Mapping[str, Any]], nn.Module]
 
 
-def _step_of_separator(network: LothSeparator) -> nn.Module:
+def _step_of_separator(network: LothSeparator, config: Mapping[str, Any]) -> nn.Module:
     return LothStep(network)
 
 
-def _step_of_gtcrn(network: PublishedGtcrn) -> nn.Module:
+def _step_of_gtcrn(network: PublishedGtcrn, config: Mapping[str, Any]) -> nn.Module:
     return network.net
 
 
+def _tiger(rounds: int) -> Callable[[Any, Mapping[str, Any]], nn.Module]:
+    def on_recordings(network: nn.Module, config: Mapping[str, Any]) -> nn.Module:
+        talkers = config["num_sources"]
+        return Recording(network, lambda net, audio: net(audio, rounds), "separate", talkers, 3 * SECOND)
+
+    return on_recordings
+
+
+def _mossformer(network: nn.Module, config: Mapping[str, Any]) -> nn.Module:
+    return Recording(network, lambda net, audio: net(audio.squeeze(1)), "separate", config["num_spks"], 2 * SECOND)
+
+
+def _mambattention(network: Any, config: Mapping[str, Any]) -> nn.Module:
+    on_sound = MambAttentionOnSound(network, config["n_fft"], config["hop_size"], config["compress_factor"])
+    return Recording(on_sound, lambda net, audio: net(audio.squeeze(1)).unsqueeze(1), "enhance", 1, 2 * SECOND)
+
+
+TIGER = {
+    "out_channels": 128,
+    "in_channels": 256,
+    "upsampling_depth": 5,
+    "att_n_head": 4,
+    "att_hid_chan": 4,
+    "win": 640,
+    "stride": 160,
+    "num_sources": 2,
+}
+MOSSFORMER = {
+    "dim": 512,
+    "num_layers": 24,
+    "num_spks": 2,
+    "kernel_size": 16,
+    "group_size": 256,
+    "query_key_dim": 128,
+    "expansion_factor": 4.0,
+    "conv_kernel": 17,
+}
 PUBLISHED = {
     "look-once-to-hear": Published(
         "loth_separator",
@@ -59,9 +104,31 @@ PUBLISHED = {
         _step_of_separator,
     ),
     "gtcrn": Published("gtcrn", {}, "MIT", _step_of_gtcrn),
-    "tiger": Published("tiger_speech", {}, "Apache-2.0"),
-    "mossformer2": Published("mossformer2", {}, "Apache-2.0"),
-    "mambattention": Published("mambattention", {}, "MIT"),
+    "tiger": Published("tiger_speech", TIGER, "Apache-2.0", _tiger(rounds=8)),
+    "tiger-small": Published("tiger_speech", TIGER, "Apache-2.0", _tiger(rounds=4)),
+    "mossformer": Published("mossformer1", MOSSFORMER, "Apache-2.0", _mossformer),
+    "mossformer2": Published(
+        "mossformer2", {**MOSSFORMER, "fsmn_inner": 256, "fsmn_lorder": 20}, "Apache-2.0", _mossformer
+    ),
+    "mambattention": Published(
+        "mambattention",
+        {
+            "hid_feature": 64,
+            "num_tfmamba": 4,
+            "d_state": 16,
+            "d_conv": 4,
+            "expand": 4,
+            "norm_epsilon": 1e-5,
+            "beta": 2.0,
+            "n_head": 8,
+            "dense_depth": 4,
+            "n_fft": 400,
+            "hop_size": 100,
+            "compress_factor": 0.3,
+        },
+        "MIT",
+        _mambattention,
+    ),
 }
 
 
@@ -73,9 +140,10 @@ def export_published(
     comment: str = "",
     config: Mapping[str, Any] | None = None,
 ) -> BundleInfo:
-    """Export the step of a published system with the weights of its authors.
+    """Export a published system with the weights of its authors.
 
-    A system that is steered by a voice gets a second file, `<output>-steering.onnx`; see `export_steering`.
+    A causal system becomes a step; one that hears the whole recording at once, a bundle for `hearloop process`. A
+    system that is steered by a voice gets a second file, `<output>-steering.onnx`; see `export_steering`.
 
     Parameters
     ----------
@@ -93,19 +161,15 @@ def export_published(
     Raises
     ------
     HearloopError
-        If the system is unknown or not causal, or the checkpoint does not fit it.
+        If the system is unknown, or the checkpoint does not fit it.
     """
     if name not in PUBLISHED:
         raise HearloopError(f"published system {name!r} is unknown; known are {', '.join(PUBLISHED)}")
     published, output = PUBLISHED[name], Path(output)
-    if published.step is None:
-        raise ExportError(
-            f"{name} looks at the whole recording at once, so it has no step that could run live; "
-            f"those that have one are {', '.join(key for key, value in PUBLISHED.items() if value.step)}"
-        )
-    network = load(published.system, read_tensors(checkpoint), published.config if config is None else config)
-    model = published.step(network)
-    info = export_bundle(
+    config = published.config if config is None else config
+    model = published.model(load(published.system, read_tensors(checkpoint), config), config)
+    write = export_recording if isinstance(model, Recording) else export_bundle
+    info = write(
         model,
         output,
         name=output.stem,

@@ -24,6 +24,8 @@ TASKS = ("enhance", "separate", "target", "echo", "enroll")
 FRONT_ENDS = ("stft", "waveform")
 ROLES = ("audio", "spectrum", "embedding", "reference")
 STATE_KINDS = ("carry", "ring")
+# A stream is run frame by frame; of a file, pieces of `frame` samples are heard, each as if there was nothing else.
+MODES = ("stream", "file")
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 BUNDLE_FOLDER = Path(__file__).parent / "bundles"
 
@@ -62,7 +64,10 @@ class State:
 
 @dataclass(frozen=True)
 class BundleInfo:
-    """What a bundle says about itself. Lengths are in samples at `sample_rate`."""
+    """What a bundle says about itself. Lengths are in samples at `sample_rate`.
+
+    A bundle of mode "file" has no states: its graph hears a piece of `frame` samples, seconds long, as a whole.
+    """
 
     name: str
     task: str
@@ -85,6 +90,7 @@ class BundleInfo:
     training: Mapping[str, Any] = field(default_factory=dict)
     quality: tuple[Mapping[str, Any], ...] = ()
     golden: Golden | None = None
+    mode: str = "stream"
 
     @property
     def latency_samples(self) -> int:
@@ -231,7 +237,10 @@ def parse_info(text: str, where: str) -> BundleInfo:
         training=read.typed("training", dict, "an object"),
         quality=tuple(read.typed("quality", list, "a list")),
         golden=golden_from_json(content["golden"], where) if content.get("golden") is not None else None,
+        mode=read.choice("mode", MODES) if "mode" in content else "stream",  # bundles of before say nothing
     )
+    if info.mode == "file":
+        _check_file(info, where)
     if window is not None:
         _check_front_end(info, where)
     if read.integer("latency_samples", 0) != info.latency_samples:
@@ -244,11 +253,29 @@ def parse_info(text: str, where: str) -> BundleInfo:
     return info
 
 
+def _check_file(info: BundleInfo, where: str) -> None:
+    """What is heard as a whole: samples in, samples out, and nothing that is carried from one call to the next."""
+    for key, found, expected in (
+        ("front_end", info.front_end, "waveform"),
+        ("lookahead", info.lookahead, 0),
+        ("states", len(info.states), 0),
+        ("inputs", [port.shape for port in info.inputs], [(1, info.channels_in, info.frame)]),
+        ("outputs", [port.shape for port in info.outputs], [(1, info.channels_out, info.frame)]),
+    ):
+        if found != expected:
+            raise BundleError(f"{where}: key {key!r} is {found}, but mode 'file' has {expected}")
+
+
 def _check_front_end(info: BundleInfo, where: str) -> None:
     pair = info.windows
-    for key, found, expected in (("frame", info.frame, pair.hop_length), ("lookahead", info.lookahead, pair.lookahead)):
-        if found != expected:
-            raise BundleError(f"{where}: key {key!r} is {found}, but window {info.window!r} has {expected}")
+    if info.frame != pair.hop_length:
+        raise BundleError(f"{where}: key 'frame' is {info.frame}, but window {info.window!r} has {pair.hop_length}")
+    # A model may look whole frames further ahead than the window does.
+    if info.lookahead < pair.lookahead or (info.lookahead - pair.lookahead) % info.frame:
+        raise BundleError(
+            f"{where}: key 'lookahead' is {info.lookahead}, but window {info.window!r} has {pair.lookahead}; expected "
+            f"that or whole frames of {info.frame} more"
+        )
     for direction, channels in (("inputs", info.channels_in), ("outputs", info.channels_out)):
         ports = [port for port in getattr(info, direction) if port.role == "spectrum"]
         if info.task == "enroll" and direction == "outputs":

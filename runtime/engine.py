@@ -13,7 +13,7 @@ from .compiler.cache import lookup
 from .compiler.compiled import Options
 from .errors import EngineError
 from .ort import OrtEngine
-from .states import load_model
+from .states import load_step
 
 ENGINES = ("auto", "ort", "compiled")
 
@@ -93,7 +93,7 @@ def open_engine(
     """
     if engine not in ENGINES:
         raise EngineError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
-    loaded = load_model(model, states)
+    loaded = load_step(model, states)
     if half_weights and engine != "compiled":
         raise EngineError(f"half_weights goes with engine 'compiled', not with {engine!r}")
     if engine == "compiled":

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from .bundle import Bundle
-from .errors import AudioError
+from .bundle import Bundle, load_bundle
+from .errors import AudioError, EngineError
 from .processor import Processor
+from .whole import WholeProcessor
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 BLOCK_SAMPLES = 16384
@@ -28,6 +29,8 @@ def process_file(
     **controls: Any,
 ) -> dict[str, Any]:
     """Process one sound file of any rate and number of channels.
+
+    A model of mode "file" hears it as a whole, or in long pieces if it is longer than those; see `whole`.
 
     The target appears only when it is complete: it is written beside its place and moved there, so that an old file is
     kept if anything fails.
@@ -58,15 +61,17 @@ def process_file(
             f"{target}: cannot write {target.suffix or 'a file without suffix'}; use {', '.join(SUFFIXES)}"
         )
     with _open(source) as sound:
-        processor = Processor(model, sound.channels, sound.samplerate, engine, **controls)
+        processor = _processor(model, sound, engine, controls)
+        whole = isinstance(processor, WholeProcessor)
+        channels = processor.channels_out if whole else sound.channels
         latency = round(processor.latency.total)
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
         os.close(handle)
         try:
-            with _create(Path(name), sound) as out:
+            with _create(Path(name), sound, channels) as out:
                 skip = latency if compensate else 0
-                for block in _processed(sound, processor, flush=compensate):
+                for block in _processed(sound, processor, flush=compensate or whole):
                     out.write(block[:, skip:].T)
                     skip = max(0, skip - block.shape[1])
                     if progress is not None:
@@ -80,10 +85,21 @@ def process_file(
         return {
             "seconds": sound.frames / sound.samplerate,
             "sample_rate": sound.samplerate,
-            "channels": sound.channels,
+            "channels": channels,
             "latency_samples": latency,
             **processor.events,
         }
+
+
+def _processor(
+    model: str | Path | Bundle, sound: soundfile.SoundFile, engine: str, controls: dict[str, Any]
+) -> Processor | WholeProcessor:
+    bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    if bundle.info.mode != "file":
+        return Processor(bundle, sound.channels, sound.samplerate, engine, **controls)
+    if engine == "compiled":
+        raise EngineError(f"model {bundle.info.name!r} hears whole recordings; expected engine 'ort' or 'auto'")
+    return WholeProcessor(bundle, sound.channels, sound.samplerate, **controls)
 
 
 def sound_files(folder: Path) -> list[Path]:
@@ -91,7 +107,7 @@ def sound_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def _processed(sound: soundfile.SoundFile, processor: Processor, flush: bool) -> Iterator[np.ndarray]:
+def _processed(sound: soundfile.SoundFile, processor: Processor | WholeProcessor, flush: bool) -> Iterator[np.ndarray]:
     while True:
         try:
             block = sound.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
@@ -117,11 +133,11 @@ def _open(source: Path) -> soundfile.SoundFile:
         raise AudioError(f"{source}: not a sound file that can be read ({error})") from error
 
 
-def _create(path: Path, like: soundfile.SoundFile) -> soundfile.SoundFile:
-    """A new file of the same rate and channels, with the same sample format where the container has it."""
+def _create(path: Path, like: soundfile.SoundFile, channels: int) -> soundfile.SoundFile:
+    """A new file of the same rate, with the same sample format where the container has it."""
     kind = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}[path.suffix.lower()]
     subtype = like.subtype if soundfile.check_format(kind, like.subtype) else None
-    return soundfile.SoundFile(path, "w", like.samplerate, like.channels, subtype=subtype, format=kind)
+    return soundfile.SoundFile(path, "w", like.samplerate, channels, subtype=subtype, format=kind)
 
 
 def _umask() -> int:

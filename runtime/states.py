@@ -24,6 +24,25 @@ class StepInfo:
     states: tuple[State, ...]
 
 
+def load_step(model: str | Path | Bundle, states: Mapping[str, str] | None = None) -> Bundle:
+    """Load a model whose step an engine can run; see `load_model`.
+
+    Raises
+    ------
+    BundleError
+        If the file cannot be read.
+    EngineError
+        If the model hears whole recordings only, or its states do not fit.
+    """
+    bundle = load_model(model, states)
+    if getattr(bundle.info, "mode", "stream") == "file":
+        raise EngineError(
+            f"model {bundle.info.name!r} hears whole recordings and has no step that could run live; "
+            "`hearloop process` runs it on files"
+        )
+    return bundle
+
+
 def load_model(model: str | Path | Bundle, states: Mapping[str, str] | None = None) -> Bundle:
     """Load a bundle, or any other streaming ONNX model.
 

@@ -8,7 +8,7 @@ from ..runtime.compiler.cache import cache_folder, clear, entries, entry_path, f
 from ..runtime.compiler.compiled import Compiled, Options
 from ..runtime.compiler.peak import floats_per_second, multiply_adds_per_second
 from ..runtime.errors import EngineError
-from ..runtime.states import load_model
+from ..runtime.states import load_step
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if options.clear:
         print(f"{cache_folder()}: {clear()} compiled model(s) removed")
     for model in options.model:
-        bundle = load_model(model, parse_states(options.states))
+        bundle = load_step(model, parse_states(options.states))
         form = Options(half_weights=options.half_weights)
         known = lookup(bundle, form) is not None
         started = perf_counter()

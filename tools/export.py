@@ -8,12 +8,18 @@ from typing import Any
 from ..runtime.bundle import BundleInfo
 from ..runtime.errors import HearloopError
 
+PUBLISHED = ("look-once-to-hear", "gtcrn", "tiger", "tiger-small", "mossformer", "mossformer2", "mambattention")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trained", nargs="?", type=Path, help="best.pt or last.pt of a run of `hearloop train`")
     parser.add_argument("output", type=Path, help="the bundle to write, a file that ends in .onnx")
     parser.add_argument("--name", help="name of the bundle (default: that of the output file)")
-    parser.add_argument("--published", metavar="SYSTEM", help="look-once-to-hear or gtcrn: a published network")
+    parser.add_argument(
+        "--published",
+        metavar="SYSTEM",
+        help=f"a published network: {', '.join(PUBLISHED)}",
+    )
     parser.add_argument("--checkpoint", type=Path, help="the weights that its authors offer, a file of PyTorch")
     parser.add_argument(
         "--license", help="licence of the weights, an SPDX expression (of published ones: default as their authors say)"

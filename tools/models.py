@@ -33,7 +33,9 @@ def describe(info: BundleInfo) -> str:
         f"  task         {info.task}, {info.channels_in} channel(s) in, {info.channels_out} out, {info.sample_rate} Hz",
         f"  size         {info.parameters:,} parameters, {info.macs_per_frame:,} MAC per frame of {info.frame} samples"
         f" ({info.macs_per_second / 1e6:.1f} M per second)",
-        f"  latency      {info.latency_samples} samples = {info.latency_ms:g} ms algorithmic",
+        f"  latency      {info.latency_samples} samples = {info.latency_ms:g} ms algorithmic"
+        if info.mode == "stream"
+        else f"  hears        whole recordings, {info.frame / info.sample_rate:g} s at once; for `hearloop process`",
         f"  licence      {info.license}",
     ]
     for row in info.quality:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..runtime.errors import HearloopError
 from ..runtime.live import PATHS
-from ..runtime.states import load_model
+from ..runtime.states import load_step
 from .compile import add_states_argument, parse_states
 from .live import write_json
 from .profiling.compare import TOLERANCE, compare, comparison_table, differences
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     conditions = parse_conditions(options.fail_on or "")
     baseline = _baseline(options)
-    bundles = [load_model(model, parse_states(options.states)) for model in options.model]
+    bundles = [load_step(model, parse_states(options.states)) for model in options.model]
     measured: dict[str, Samples] = {}
     if options.back_to_back:
         report = run_back_to_back(bundles, options)

@@ -13,6 +13,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .selective import mamba_scan
+from .transform import CentredTransform
+
+QUIETEST = 1e-6  # RMS of a recording that is taken for silence
+
 
 def make(config: Mapping[str, Any]) -> nn.Module:
     """The network for the authors' sizes."""
@@ -59,6 +64,34 @@ class MambAttention(nn.Module):
             x = block(x)
         mask, phase = self.mask_decoder(x), self.phase_decoder(x)
         return noisy_mag * mask.squeeze(1).transpose(1, 2), phase.squeeze(1).transpose(1, 2)
+
+
+class MambAttentionOnSound(nn.Module):
+    """The network between the authors' transform and its inverse: audio [B, samples] -> speech [B, samples].
+
+    Parameters
+    ----------
+    network : MambAttention
+    n_fft, hop_length : int
+        Of the transform, in samples.
+    compression : float
+        Power of the magnitudes.
+    """
+
+    def __init__(self, network: MambAttention, n_fft: int = 400, hop_length: int = 100, compression: float = 0.3):
+        super().__init__()
+        self.network, self.compression = network, compression
+        self.transform = CentredTransform(n_fft, hop_length)
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        level = audio.square().mean(-1, keepdim=True).sqrt().clamp(min=QUIETEST)
+        real, imaginary = self.transform.analysis(audio / level).unbind(1)
+        power = real.square() + imaginary.square()
+        phase = _angle(real + (power == 0).to(real.dtype), imaginary)
+        magnitude, phase = self.network(power ** (self.compression / 2), phase)
+        magnitude = magnitude ** (1 / self.compression)
+        spectrum = torch.stack([magnitude * phase.cos(), magnitude * phase.sin()], dim=1)
+        return self.transform.synthesis(spectrum, audio.shape[-1]) * level
 
 
 class DenseBlock(nn.Module):
@@ -187,13 +220,24 @@ class BidirectionalMamba(nn.Module):
         return torch.cat([self.forward_blocks[0](x), self.backward_blocks[0](x.flip(1)).flip(1)], dim=-1)
 
 
+class RootMeanSquareNorm(nn.Module):
+    """A mean square of one, times a gain; spelt out, because the exporter does not know PyTorch's own."""
+
+    def __init__(self, channels: int, epsilon: float):
+        super().__init__()
+        self.weight, self.epsilon = nn.Parameter(torch.ones(channels)), epsilon
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * (x.square().mean(-1, keepdim=True) + self.epsilon).rsqrt() * self.weight
+
+
 class NormedMamba(nn.Module):
     """x + mixer(norm(x))."""
 
     def __init__(self, channels: int, states: int, kernel: int, expand: int, epsilon: float):
         super().__init__()
         self.mixer = Mamba(channels, states, kernel, expand)
-        self.norm = nn.RMSNorm(channels, epsilon)
+        self.norm = RootMeanSquareNorm(channels, epsilon)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.mixer(self.norm(x))
@@ -219,18 +263,13 @@ class Mamba(nn.Module):
         # The padding is on both sides; without the end of the result it is a causal convolution.
         entered = functional.silu(self.conv1d(entered.transpose(1, 2))[..., : x.shape[1]].transpose(1, 2))
         rank, b, c = self.x_proj(entered).split(self.sizes, dim=-1)
-        y = self._scan(entered, functional.softplus(self.dt_proj(rank)), b, c)
+        y = mamba_scan(entered, functional.softplus(self.dt_proj(rank)), -self.A_log.exp(), b, c)
         return self.out_proj((y + self.D * entered) * functional.silu(gate))
 
-    def _scan(self, x: torch.Tensor, dt: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
-        decay = -self.A_log.exp()
-        state = x.new_zeros(len(x), *self.A_log.shape)
-        outputs = []
-        for now in range(x.shape[1]):
-            step = dt[:, now, :, None]
-            state = (step * decay).exp() * state + step * x[:, now, :, None] * b[:, now, None]
-            outputs.append((state @ c[:, now, :, None]).squeeze(-1))
-        return torch.stack(outputs, dim=1)
+
+def _angle(real: torch.Tensor, imaginary: torch.Tensor) -> torch.Tensor:
+    """Like `atan2`, which ONNX lacks; a negative real number has the angle pi, never -pi, as in the training."""
+    return torch.atan(imaginary / real) + math.pi * (real < 0) * (1 - 2 * (imaginary < 0).to(real.dtype))
 
 
 def _normalised(channels: int) -> tuple[nn.Module, nn.Module]:

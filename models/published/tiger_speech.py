@@ -18,6 +18,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..separation.scales import pooled, stretched
+from .transform import CentredTransform
+
 # In frequency bins of 25 Hz: 25 Hz wide up to 1 kHz, 100 Hz up to 2 kHz, 250 Hz up to 4 kHz, 500 Hz up to 8 kHz.
 BAND_WIDTHS = [1] * 40 + [4] * 10 + [10] * 8 + [20] * 8 + [1]
 
@@ -64,7 +67,8 @@ class Tiger(nn.Module):
         talkers: int,
     ):
         super().__init__()
-        self.window_length, self.hop_length, self.talkers = window_length, hop_length, talkers
+        self.talkers = talkers
+        self.transform = CentredTransform(window_length, hop_length)
         self.BN = nn.ModuleList(
             nn.Sequential(nn.GroupNorm(1, 2 * width, eps=torch.finfo(torch.float32).eps), nn.Conv1d(2 * width, size, 1))
             for width in BAND_WIDTHS
@@ -76,27 +80,25 @@ class Tiger(nn.Module):
 
     def forward(self, mix: torch.Tensor, num_blocks: int = 8) -> torch.Tensor:
         """[B, 1, samples] -> [B, talkers, samples]; `num_blocks` rounds: 8 in the large form, 4 in the small one."""
-        window = torch.hann_window(self.window_length, dtype=mix.dtype, device=mix.device)
-        n_fft, length = self.window_length, mix.shape[-1]
-        spectrum = torch.stft(mix.flatten(0, 1), n_fft, self.hop_length, window=window, return_complex=True)
-        bands = spectrum.split(BAND_WIDTHS, dim=1)
-        entered = [enter(torch.cat([band.real, band.imag], 1)) for enter, band in zip(self.BN, bands, strict=True)]
-        features = self.separator(torch.stack(entered, dim=2), num_blocks)
-        found = [
-            self._masks(leave(x), band.shape[1]) * band.unsqueeze(1)
-            for leave, x, band in zip(self.mask, features.unbind(2), bands, strict=True)
+        spectrum = self.transform.analysis(mix.flatten(0, 1))
+        bands = spectrum.split(BAND_WIDTHS, dim=2)
+        entered = [enter(band.flatten(1, 2)) for enter, band in zip(self.BN, bands, strict=True)]
+        features = self.separator(torch.stack(entered, dim=2), num_blocks).unbind(2)
+        left = [
+            leave(x).unflatten(1, (4 * self.talkers, width))
+            for leave, x, width in zip(self.mask, features, BAND_WIDTHS, strict=True)
         ]
-        talkers = torch.cat(found, dim=2).flatten(0, 1)
-        samples = torch.istft(talkers, n_fft, self.hop_length, window=window, length=length)
-        return samples.unflatten(0, (-1, self.talkers))
+        real, imaginary = self._masks(torch.cat(left, dim=2))
+        re, im = spectrum.unsqueeze(1).unbind(2)
+        talkers = torch.stack([real * re - imaginary * im, real * im + imaginary * re], dim=2).flatten(0, 1)
+        return self.transform.synthesis(talkers, mix.shape[-1]).unflatten(0, (-1, self.talkers))
 
-    def _masks(self, x: torch.Tensor, width: int) -> torch.Tensor:
-        """[B, 4 * talkers * width, T] -> complex [B, talkers, width, T]; those of all talkers add up to 1."""
-        value, gate = x.unflatten(1, (2, 2, self.talkers, width)).unbind(1)
+    def _masks(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[B, 4 * talkers, bins, T] -> complex masks in two parts [B, talkers, bins, T]; all talkers' add up to 1."""
+        value, gate = x.unflatten(1, (2, 2, self.talkers)).unbind(1)
         real, imaginary = (value * torch.sigmoid(gate)).unbind(1)
         real = real - (real.sum(1, keepdim=True) - 1) / self.talkers
-        imaginary = imaginary - imaginary.sum(1, keepdim=True) / self.talkers
-        return torch.complex(real, imaginary)
+        return real, imaginary - imaginary.sum(1, keepdim=True) / self.talkers
 
 
 class Separator(nn.Module):
@@ -124,7 +126,7 @@ def _along(path: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
     """[B, size, others, tokens] to the same."""
     scales, attention, norm = path
     sequences = x.transpose(1, 2)
-    mixed = scales(sequences.flatten(0, 1)).unflatten(0, sequences.shape[:2]).transpose(1, 2)
+    mixed = scales(sequences.flatten(0, 1)).unflatten(0, (x.shape[0], -1)).transpose(1, 2)
     return x + norm(attention(mixed))
 
 
@@ -147,8 +149,7 @@ class Scales(nn.Module):
         for step in self.spp_dw:
             scale = step(scale)
             scales.append(scale)
-        coarsest = scale.shape[-1]
-        common = self.globalatt(torch.stack([functional.adaptive_avg_pool1d(s, coarsest) for s in scales]).sum(0))
+        common = self.globalatt(scale + sum(pooled(finer, scale.shape[-1]) for finer in scales[:-1]))
         fused = [fusion(local, common) for fusion, local in zip(self.loc_glo_fus, scales, strict=True)]
         # As published, the way back begins with the third coarsest, and the coarsest is not used.
         whole = fused[-3]
@@ -215,8 +216,8 @@ class Fusion(nn.Module):
 
     def forward(self, local: torch.Tensor, coarser: torch.Tensor) -> torch.Tensor:
         length = local.shape[-1]
-        gate = functional.interpolate(torch.sigmoid(self.global_act(coarser)), length)
-        return self.local_embedding(local) * gate + functional.interpolate(self.global_embedding(coarser), length)
+        gate = stretched(torch.sigmoid(self.global_act(coarser)), length)
+        return self.local_embedding(local) * gate + stretched(self.global_embedding(coarser), length)
 
 
 class TokenAttention(nn.Module):
@@ -238,8 +239,9 @@ class TokenAttention(nn.Module):
         for to_query, to_key, to_value in zip(self.Queries, self.Keys, self.Values, strict=True):
             value = to_value(x)
             query, key, content = (y.permute(0, 3, 1, 2).flatten(2) for y in (to_query(x), to_key(x), value))
-            found = functional.scaled_dot_product_attention(query, key, content)
-            mixed.append(found.unflatten(2, value.shape[1:3]).permute(0, 2, 3, 1))
+            weights = (query @ key.transpose(1, 2) * query.shape[-1] ** -0.5).softmax(-1)
+            found = weights @ content
+            mixed.append(found.unflatten(2, (value.shape[1], -1)).permute(0, 2, 3, 1))
         return x + self.attn_concat_proj(torch.cat(mixed, dim=1))
 
 

@@ -12,6 +12,7 @@ from ..target.attention import FrameAttention
 from ..target.features import LevelledSpectrum
 from .bands import BANDS, BandMerge, BandSplit
 from .masks import TalkerMasks
+from .scales import pooled, stretched
 
 
 class ScaleFusion(nn.Module):
@@ -24,8 +25,8 @@ class ScaleFusion(nn.Module):
     def forward(self, local: torch.Tensor, common: torch.Tensor) -> torch.Tensor:
         """[N, channels, L] and [N, channels, shorter] -> [N, channels, L]."""
         length = local.shape[-1]
-        gate = _stretched(torch.sigmoid(self.gate(common)), length)
-        return self.local(local) * gate + _stretched(self.embedding(common), length)
+        gate = stretched(torch.sigmoid(self.gate(common)), length)
+        return self.local(local) * gate + stretched(self.embedding(common), length)
 
 
 class FrequencyScales(nn.Module):
@@ -58,7 +59,7 @@ class FrequencyScales(nn.Module):
         for step in self.steps:
             scale = step(scale)
             scales.append(scale)
-        common = self.common(sum(_pooled(each, scale.shape[-1]) for each in scales))
+        common = self.common(scale + sum(pooled(each, scale.shape[-1]) for each in scales[:-1]))
         fused = [fusion(each, common) for fusion, each in zip(self.fusions, scales, strict=True)]
         whole = fused[-1]
         for finer, fusion in zip(reversed(fused[:-1]), self.returns, strict=True):
@@ -231,21 +232,3 @@ class Tiger(nn.Module):
 def tiger_base(**config: Any) -> Tiger:
     """The larger one: twice the channels, six rounds."""
     return Tiger(**({"size": 64, "channels": 128, "rounds": 6, "scales": 5} | config))
-
-
-def _stretched(x: torch.Tensor, length: int) -> torch.Tensor:
-    """The nearest of the shorter sequence for each place of a longer one."""
-    nearest = torch.arange(length) * x.shape[-1] // length
-    return x[..., nearest]
-
-
-def _pooled(x: torch.Tensor, length: int) -> torch.Tensor:
-    """Means over as equal parts as possible, `length` of them, as adaptive average pooling has them."""
-    size = x.shape[-1]
-    if size == length:
-        return x
-    pool = torch.zeros(size, length, dtype=x.dtype, device=x.device)
-    for part in range(length):
-        start, end = part * size // length, -(-(part + 1) * size // length)
-        pool[start:end, part] = 1 / (end - start)
-    return x @ pool

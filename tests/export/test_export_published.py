@@ -87,15 +87,6 @@ def test_look_once_to_hear_in_blocks_of_8_ms_gives_the_published_sound_4_ms_late
     assert np.abs(found - expected).max() <= TOLERANCE * expected.std()
 
 
-def test_a_system_that_hears_the_whole_recording_at_once_has_no_step(tmp_path, capsys):
-    torch.save({"weight": torch.zeros(2)}, tmp_path / "x.pt")
-    for system in ("tiger", "mossformer2", "mambattention"):
-        output = tmp_path / "out.onnx"
-        assert main(["export", "--published", system, "--checkpoint", str(tmp_path / "x.pt"), str(output)]) == 1
-        assert f"{system} looks at the whole recording at once" in capsys.readouterr().err
-        assert not output.exists()
-
-
 @pytest.mark.parametrize(
     "content",
     [
