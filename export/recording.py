@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.published import selective  # noqa: F401 (defines the operator of PyTorch that is translated)
+from ..models.published.recording import Recording
 from ..runtime.bundle import BundleInfo, Port, load_bundle
 from .bundle import SAMPLE_RATE, write
 from .excitation import excitation
@@ -25,7 +25,7 @@ TOLERANCE = 1e-3  # of the standard deviation: many layers of norms over a whole
 
 
 def export_recording(
-    model: nn.Module,
+    model: Recording,
     path: str | Path,
     *,
     name: str,
@@ -37,9 +37,7 @@ def export_recording(
 
     Parameters
     ----------
-    model : nn.Module
-        With `task`, `channels_in`, `channels_out`, `piece` (samples at 16 kHz that it hears at once) and
-        `forward(audio)`, [1, channels_in, piece] -> [1, channels_out, piece].
+    model : Recording
     path, name, license, training, comment
         As for `export_bundle`.
 
@@ -48,12 +46,12 @@ def export_recording(
     ExportError
         If PyTorch cannot express the network in ONNX, or the graph computes something else; nothing is written.
     """
-    model = model.cpu().eval()
+    model.cpu().eval()
     graph = _trace(model)
     _verify(model, graph)
     info = BundleInfo(
         name=name,
-        task=str(model.task),
+        task=model.task,
         sample_rate=SAMPLE_RATE,
         frame=model.piece,
         lookahead=0,
@@ -62,7 +60,7 @@ def export_recording(
         front_end="waveform",
         window=None,
         inputs=(Port("audio", "audio", (1, model.channels_in, model.piece), "what the microphones heard"),),
-        outputs=(Port("enhanced", "audio", (1, model.channels_out, model.piece), MEANINGS.get(str(model.task), "")),),
+        outputs=(Port("enhanced", "audio", (1, model.channels_out, model.piece), MEANINGS[model.task]),),
         states=(),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         macs_per_frame=_macs(model),
@@ -76,7 +74,7 @@ def export_recording(
     return info
 
 
-def _trace(model: nn.Module) -> onnx.ModelProto:
+def _trace(model: Recording) -> onnx.ModelProto:
     """The graph for pieces of one length.
 
     By tracing operators, not by `torch.export`, which takes minutes for so many. The tracer keeps lengths as numbers:
@@ -93,7 +91,7 @@ def _trace(model: nn.Module) -> onnx.ModelProto:
             torch.onnx.export(
                 model,
                 (torch.from_numpy(_sound(model)),),
-                file,
+                file,  # type: ignore[arg-type] # the tracer takes it, the other exporter does not
                 input_names=["audio"],
                 output_names=["enhanced"],
                 opset_version=OPSET,
@@ -115,13 +113,13 @@ def _trace(model: nn.Module) -> onnx.ModelProto:
     return graph
 
 
-def _sound(model: nn.Module) -> np.ndarray:
+def _sound(model: Recording) -> np.ndarray:
     """A piece of the test signal, which begins with silence: where a transform is mirrored, phases would be noise."""
     sounds = [excitation(model.piece, seed=channel) for channel in range(model.channels_in)]
     return np.pad(np.stack(sounds)[np.newaxis, :, :-LEAD], ((0, 0), (0, 0), (LEAD, 0)))
 
 
-def _verify(model: nn.Module, graph: onnx.ModelProto) -> None:
+def _verify(model: Recording, graph: onnx.ModelProto) -> None:
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     sound = _sound(model)
     with torch.no_grad():
@@ -137,7 +135,7 @@ def _verify(model: nn.Module, graph: onnx.ModelProto) -> None:
         )
 
 
-def _macs(model: nn.Module) -> int:
+def _macs(model: Recording) -> int:
     """Multiply-accumulates for a piece; shapes are enough to count them."""
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad(), torch.device("meta"):

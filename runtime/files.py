@@ -62,8 +62,7 @@ def process_file(
         )
     with _open(source) as sound:
         processor = _processor(model, sound, engine, controls)
-        whole = isinstance(processor, WholeProcessor)
-        channels = processor.channels_out if whole else sound.channels
+        channels = processor.channels_out if isinstance(processor, WholeProcessor) else sound.channels
         latency = round(processor.latency.total)
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
@@ -71,7 +70,7 @@ def process_file(
         try:
             with _create(Path(name), sound, channels) as out:
                 skip = latency if compensate else 0
-                for block in _processed(sound, processor, flush=compensate or whole):
+                for block in _processed(sound, processor, flush=compensate or isinstance(processor, WholeProcessor)):
                     out.write(block[:, skip:].T)
                     skip = max(0, skip - block.shape[1])
                     if progress is not None:

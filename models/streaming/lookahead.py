@@ -56,7 +56,7 @@ class LookaheadAttention(nn.Module):
         self.lookahead_frames, self.decided = int(state[0]), bool(state[1])
 
     def initial_state(self, batch: int) -> State:
-        attention = self.attention.initial_state(batch)
+        attention: State = self.attention.initial_state(batch)
         if not self.decided:
             attention = dict(attention)  # the gates tell old from new: no ring
         late = self.gates.new_zeros(batch, self.lookahead_frames, self.attention.bands, self.attention.channels)

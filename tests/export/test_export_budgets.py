@@ -21,3 +21,10 @@ def test_a_step_keeps_to_its_budget(name, most_macs, parameters):
     states = state_ports(graph)
     in_rings = sum(math.prod(state.shape) for state in states if state.kind == "ring")
     assert in_rings > 0.9 * sum(math.prod(state.shape) for state in states)
+
+
+@pytest.mark.parametrize(("name", "most_macs"), [("separate-tiger-small", 20e6), ("enhance-mamba-small", 12e6)])
+def test_a_small_size_costs_no_more_than_it_may(name, most_macs):
+    graph = export_graph(build(name).eval())
+    assert macs_per_step(graph) <= most_macs
+    assert {state.kind for state in state_ports(graph)} == {"carry", "ring"}

@@ -78,7 +78,8 @@ def test_latency_and_effort_follow_from_the_description(info):
     assert info.macs_per_second == 345 * 125
 
 
-KEYS = [key for key in BundleInfo.__dataclass_fields__ if key != "golden"]
+# Bundles of before had no mode.
+KEYS = [key for key in BundleInfo.__dataclass_fields__ if key not in ("golden", "mode")]
 
 
 @pytest.mark.parametrize("key", [*KEYS, "schema", "latency_samples"])
@@ -97,6 +98,8 @@ def test_a_missing_key_is_named(content, key):
         ("sample_rate", 16000.0, "key 'sample_rate' is 16000.0, expected a whole number"),
         ("frame", 160, "key 'frame' is 160, but window 'symmetric-192' has 128"),
         ("lookahead", -1, "key 'lookahead' is -1, expected a whole number of at least 0"),
+        ("lookahead", 100, "key 'lookahead' is 100, but window 'symmetric-192' has 64; expected that or whole frames"),
+        ("mode", "batch", "key 'mode' is 'batch', expected one of stream, file"),
         ("latency_samples", 191, "key 'latency_samples' is 191, but frame 128 .* = 192"),
         ("channels_in", True, "key 'channels_in' is True, expected a whole number"),
         ("channels_out", 2, r"key 'outputs', port 'enhanced': shape \[1, 1, 1, 97, 2\], expected \[1, 2, 1, 97, 2\]"),
