@@ -14,6 +14,8 @@ from ..memory import Addresses, Buffer, Ring, offsets
 from ..program import Kernel, Map, Program, is_copy, readdress, reads, writes
 from .uses import Uses, buffer_number
 
+SHORTEST_PIECE = 128  # floats of an entry that should lie together; the processor fetches runs ahead, not scraps
+
 
 def place_rings(program: Program) -> None:
     """Turn every window over a shifted state into a ring, and forget the copies that filled it."""
@@ -146,21 +148,24 @@ def _turn(
     source: np.ndarray,
     old: np.ndarray,
 ) -> None:
-    """Replace the window by a ring with twice the slots."""
+    """Replace the window by a ring with twice the slots, laid out so that an entry is in few pieces."""
     slots = window.shape[axis]
-    stride = int(np.prod(window.shape[axis + 1 :]))
-    ring = program.memory.new(
-        "scratch", (*window.shape[:axis], 2 * slots, *window.shape[axis + 1 :]), window.name, kept=True
-    )
+    shape = list(np.delete(window.shape, axis))
+    place = axis
+    while place > 0 and np.prod(shape[place:]) < SHORTEST_PIECE:
+        place -= 1
+    shape.insert(place, 2 * slots)
+    ring = program.memory.new("scratch", tuple(shape), window.name, kept=True)
+    stride = int(np.prod(ring.shape[place + 1 :]))
     ring.ring = Ring(slots, stride, step)
-    twice = np.take(np.arange(window.size).reshape(window.shape), np.r_[:slots, :slots], axis).ravel()
     content = np.zeros(window.size, np.float32) if window.data is None else window.data.copy()
     for state in program.states:
         here = (state.current >> 40) == state_number
         moved = home[offsets(state.current[here])]
         content[offsets(moved[moved >= 0])] = state.initial
-    ring.data = content[twice]
-    in_ring = np.take(ring.addresses, np.arange(slots), axis).ravel()
+    twice = np.take(content.reshape(window.shape), np.r_[:slots, :slots], axis)
+    ring.data = np.moveaxis(twice, axis, place).ravel()
+    in_ring = np.take(np.moveaxis(ring.addresses, place, axis), np.arange(slots), axis).ravel()
 
     def change(addresses: Addresses) -> Addresses:
         number = addresses >> 40

@@ -97,7 +97,7 @@ def test_a_shift_register_becomes_a_ring(newest_first):
     expected = run(copy.deepcopy(program), steps=20)
     improve(program)
     rings = [buffer for buffer in program.memory.buffers if buffer.ring is not None]
-    assert [ring.shape for ring in rings] == [(3, 10, 8)]
+    assert [ring.shape for ring in rings] == [(10, 3, 8)]  # all of a frame lies together
     copies = [kernel for kernel in program.kernels if is_copy(kernel)]
     assert [kernel.out.size for kernel in copies] == [3 * 8]  # the second copy of the new frame, and nothing else
     assert_same(run(program, steps=20), expected)
