@@ -2,7 +2,7 @@
 
 A row is swept in vectors, with the partial results of the lanes put together at its end; or, where neighbouring rows
 lie side by side in memory, every lane has a row of its own. Long sweeps keep several partial results, because an
-addition takes four cycles and the processor could begin two in each.
+addition takes four cycles and the processor could begin two in each. A short row is read once and held.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,11 @@ from .math import decaying, evaluate, larger, logarithm, smaller
 from .operands import Operands, along, cuts, distinct, nest_of
 
 Combine = Callable[[Value, Value], Value]
+Change = Callable[[Value], Value]
 IDENTITY = {"sum": 0.0, "max": -np.inf, "min": np.inf, "prod": 1.0}
 SWEEPS = {Reduce: 1, Normalize: 3, Softmax: 2}  # how often the source is read
 PARTIAL_RESULTS = 4
+MOST_HELD = 16  # vectors of a row that is kept in registers, or on the stack
 
 
 class _Rows:
@@ -129,6 +131,22 @@ class _Rows:
     def value_of_source(self, at: list[Pointer], lanes: int) -> Value:
         return evaluate(self.code, self.kernel.source, self.load(self.inside, at, lanes), None, lanes)
 
+    def read(self, at: list[Pointer], lanes: int) -> "_Held | _Swept":
+        """A row, or as many as there are lanes, to be computed with."""
+        vectors = self.sizes[-1] if self.by_lane else self.sizes[-1] / self.width
+        if len(self.sizes) > 1 or vectors > MOST_HELD:
+            return _Swept(self, at, lanes)
+        step = self.steps[-1]
+        if self.by_lane:
+            parts = [(number, lanes) for number in range(self.sizes[-1])]
+        else:
+            parts = cuts(self.sizes[-1], self.width, overlap=not self.in_place)
+        places = [[p.plus(start * s) for p, s in zip(at, step, strict=True)] for start, _ in parts]
+        values = [self.value_of_source(place, n) for place, (_, n) in zip(places, parts, strict=True)]
+        counted = sum(n for _, n in parts[:-1])
+        again = 0 if self.by_lane else counted - parts[-1][0]
+        return _Held(self, places, values, again)
+
     def store(self, at: list[Pointer], lanes: int, result: Value) -> None:
         """Store what the kernel makes of its result."""
         found = evaluate(self.code, self.kernel.value, self.load(self.behind, at, lanes), result, lanes)
@@ -137,6 +155,73 @@ class _Rows:
     def spread(self, value: Value, lanes: int) -> Value:
         """A row's number for all lanes."""
         return value if self.by_lane else self.code.broadcast(value, lanes)
+
+
+class _Held:
+    """A row in registers: every number is read once, before any is stored."""
+
+    def __init__(self, rows: _Rows, places: list[list[Pointer]], values: list[Value], again: int):
+        self.rows, self.places, self.values = rows, places, values
+        self.again = again  # lanes of the last vector that overlap the one before
+
+    def each(self, change: Change) -> "_Held":
+        return _Held(self.rows, self.places, [change(value) for value in self.values], self.again)
+
+    def fold(self, term: Change, start: float, how: Combine, keep: bool = False) -> tuple["_Held", Value]:
+        code = self.rows.code
+        terms = [term(value) for value in self.values]
+        if self.again:
+            lanes = terms[-1].lanes
+            fresh = ", ".join(f"i1 {int(lane >= self.again)}" for lane in range(lanes))
+            terms[-1] = code.select(f"<{fresh}>", terms[-1], code.number(start, lanes))
+        while len(terms) > 1 and terms[0].lanes == terms[1].lanes:
+            alike = [each for each in terms if each.lanes == terms[0].lanes]
+            pairs = zip(alike[::2], alike[1::2], strict=False)
+            terms = [how(a, b) for a, b in pairs] + terms[len(alike) // 2 * 2 :]
+        total = terms[0] if self.rows.by_lane else code.fold(terms[0], how)
+        for rest in terms[1:]:
+            total = how(total, code.fold(rest, how))
+        return self, total
+
+    def store(self, result: Change) -> None:
+        for place, value in zip(self.places, self.values, strict=True):
+            self.rows.store(place, value.lanes, result(value))
+
+
+class _Swept:
+    """A long row: swept over for every purpose, and computed anew each time, or kept where the result will be."""
+
+    def __init__(
+        self, rows: _Rows, at: list[Pointer], lanes: int, kept: bool = False, changes: tuple[Change, ...] = ()
+    ):
+        self.rows, self.at, self.lanes, self.kept, self.changes = rows, at, lanes, kept, changes
+
+    def each(self, change: Change) -> "_Swept":
+        return _Swept(self.rows, self.at, self.lanes, self.kept, (*self.changes, change))
+
+    def _value(self, there: list[Pointer], width: int) -> Value:
+        rows = self.rows
+        value = rows.code.load(there[0], rows.step[0], width) if self.kept else rows.value_of_source(there, width)
+        for change in self.changes:
+            value = change(value)
+        return value
+
+    def fold(self, term: Change, start: float, how: Combine, keep: bool = False) -> tuple["_Swept", Value]:
+        def body(there: list[Pointer], width: int, total: Value) -> Value:
+            value = self._value(there, width)
+            if keep:
+                self.rows.code.store(value, there[0], self.rows.step[0])
+            return how(total, term(value))
+
+        total = self.rows.sweep(self.at, self.lanes, body, start, how)
+        return _Swept(self.rows, self.at, self.lanes, kept=True) if keep else self, total
+
+    def store(self, result: Change) -> None:
+        def body(there: list[Pointer], width: int, unused: Value) -> Value:
+            self.rows.store(there, width, result(self._value(there, width)))
+            return unused
+
+        self.rows.sweep(self.at, self.lanes, body, 0, lambda a, _: a)
 
 
 def emit_reduce(kernel: Reduce, target: Target, operands: Operands, code: Code) -> None:
@@ -160,64 +245,45 @@ def emit_reduce(kernel: Reduce, target: Target, operands: Operands, code: Code) 
 
 
 def emit_normalize(kernel: Normalize, target: Target, operands: Operands, code: Code) -> None:
-    """Mean, then variance about it, then the result: three sweeps, so that no digits are lost."""
+    """Mean, then variance about it, then the result: one after the other, so that no digits are lost."""
     rows = _Rows(kernel, target, operands, code)
     add: Combine = lambda a, b: code.binary("fadd", a, b)  # noqa: E731
     count = int(np.prod(rows.sizes))
 
+    def mean_of(total: Value) -> Value:
+        return code.binary("fmul", total, code.number(1 / count, total.lanes))
+
     def row(at: list[Pointer], lanes: int) -> None:
-        def mean_of(total: Value) -> Value:
-            return code.binary("fmul", total, code.number(1 / count, total.lanes))
-
-        mean = code.number(0, lanes)
+        values = rows.read(at, lanes)
         if kernel.centered:
-            mean = mean_of(rows.sweep(at, lanes, lambda t, w, s: add(s, rows.value_of_source(t, w)), 0, add))
-
-        def centre(there: list[Pointer], width: int) -> Value:
-            return code.binary("fsub", rows.value_of_source(there, width), rows.spread(mean, width))
-
-        def square(there: list[Pointer], width: int, total: Value) -> Value:
-            distance = centre(there, width)
-            return code.multiply_add(distance, distance, total)
-
-        power = code.binary("fadd", mean_of(rows.sweep(at, lanes, square, 0, add)), code.number(kernel.epsilon, lanes))
+            values, total = values.fold(lambda x: x, 0, add)
+            mean = mean_of(total)
+            values = values.each(lambda x: code.binary("fsub", x, rows.spread(mean, x.lanes)))
+        values, squares = values.fold(lambda x: code.binary("fmul", x, x), 0, add)
+        power = code.binary("fadd", mean_of(squares), code.number(kernel.epsilon, lanes))
         gain = code.binary("fdiv", code.number(1, lanes), code.intrinsic("sqrt", power))
-
-        def store(there: list[Pointer], width: int, total: Value) -> Value:
-            rows.store(there, width, code.binary("fmul", centre(there, width), rows.spread(gain, width)))
-            return total
-
-        rows.sweep(at, lanes, store, 0, add)
+        values.store(lambda x: code.binary("fmul", x, rows.spread(gain, x.lanes)))
 
     rows.write(row)
 
 
 def emit_softmax(kernel: Softmax, target: Target, operands: Operands, code: Code) -> None:
-    """Maximum, exponentials and their sum, then the quotient; the exponentials wait in the output."""
+    """Maximum, exponentials and their sum, then the quotient; in a long row the exponentials wait in the output."""
     rows = _Rows(kernel, target, operands, code)
     add: Combine = lambda a, b: code.binary("fadd", a, b)  # noqa: E731
     # The exponential passes a NaN on, the maximum need not.
     largest: Combine = lambda a, b: code.select(code.compare("ogt", a, b), a, b)  # noqa: E731
 
     def row(at: list[Pointer], lanes: int) -> None:
-        top = rows.sweep(at, lanes, lambda t, w, m: largest(m, rows.value_of_source(t, w)), -np.inf, largest)
-
-        def raise_(there: list[Pointer], width: int, total: Value) -> Value:
-            distance = code.binary("fsub", rows.value_of_source(there, width), rows.spread(top, width))
-            power = decaying(code, distance)
-            code.store(distance if kernel.logarithm else power, there[0], rows.step[0])
-            return add(total, power)
-
-        total = rows.sweep(at, lanes, raise_, 0, add)
-        one = code.number(1, lanes)
-        total = logarithm(code, total) if kernel.logarithm else code.binary("fdiv", one, total)
-
-        def finish(there: list[Pointer], width: int, unused: Value) -> Value:
-            found = code.load(there[0], rows.step[0], width)
-            operation = "fsub" if kernel.logarithm else "fmul"
-            rows.store(there, width, code.binary(operation, found, rows.spread(total, width)))
-            return unused
-
-        rows.sweep(at, lanes, finish, 0, add)
+        values, top = rows.read(at, lanes).fold(lambda x: x, -np.inf, largest)
+        values = values.each(lambda x: code.binary("fsub", x, rows.spread(top, x.lanes)))
+        if kernel.logarithm:
+            values, total = values.fold(lambda x: decaying(code, x), 0, add, keep=True)
+            total = logarithm(code, total)
+            values.store(lambda x: code.binary("fsub", x, rows.spread(total, x.lanes)))
+        else:
+            values, total = values.each(lambda x: decaying(code, x)).fold(lambda x: x, 0, add, keep=True)
+            share = code.binary("fdiv", code.number(1, lanes), total)
+            values.store(lambda x: code.binary("fmul", x, rows.spread(share, x.lanes)))
 
     rows.write(row)
