@@ -18,6 +18,7 @@ from .tiles import emit_tiles, is_constant, row_of_vectors, stride_along
 
 STREAMED = 32768  # floats of a matrix that is read once and does not fit into the second-level cache
 STREAMS = 10  # rows of such a matrix that are read at the same time
+DOT_ROWS = 4  # of the matrix that are read side by side in dot products
 DOT_SUMS = 8  # partial sums of a dot product: additions that are under way at the same time
 
 
@@ -97,30 +98,64 @@ def _emit_dot(kernel: Contract, target: Target, operands: Operands, code: Code) 
     m_sizes, m_steps = nest_of([*(along(t, 1) for t in plain), along(kernel.a, 1), zeros[0]])
     n_sizes, n_steps = nest_of([*(along(t, 2) for t in plain), zeros[1], along(kernel.b, 2)])
 
-    def result(at: list[Pointer], _: list[Value]) -> list[Value]:
+    whole = terms // width
+
+    def results(at: list[Pointer], columns: list[list[Pointer]]) -> None:
+        """Results that share a row of a, each given by its pointers."""
+        b = [column[-1] for column in columns]
+        side = max(1, min(whole, DOT_SUMS // len(columns)))  # a single sum would wait for its own last addition
+
         def term(moved: list[Pointer], values: list[Value]) -> list[Value]:
             sums = []
-            for lane, value in enumerate(values):
-                a, b = (code.load(pointer.plus(lane * width), 1, width) for pointer in moved)
-                sums.append(code.multiply_add(a, b, value))
+            for lane in range(len(values) // len(columns)):
+                row = code.load(moved[0].plus(lane * width), 1, width)
+                for number, pointer in enumerate(moved[1:]):
+                    vector = code.load(pointer.plus(lane * width), 1, width)
+                    sums.append(code.multiply_add(row, vector, values[lane * len(columns) + number]))
             return sums
 
-        # Several sums side by side: a single one would wait for its own last addition every time.
-        whole = terms // width
-        side = min(whole, DOT_SUMS)
         turns = whole // side
-        sums = code.nest([turns], [[side * width] * 2], at[-2:], term, [code.number(0, width)] * side)
-        rest = [pointer.plus(turns * side * width) for pointer in at[-2:]]
-        sums = term(rest, sums[: whole % side]) + sums[whole % side :]
-        while len(sums) > 1:
-            pairs = zip(sums[::2], sums[1::2], strict=False)
-            sums = [code.binary("fadd", a, b) for a, b in pairs] + sums[len(sums) // 2 * 2 :]
-        one = code.fold(sums[0], lambda x, y: code.binary("fadd", x, y))
-        for k in range(whole * width, terms):
-            a, b = (code.load(pointer.plus(k), 1, 1) for pointer in at[-2:])
-            one = code.multiply_add(a, b, one)
-        value = evaluate(code, kernel.value, lambda n: code.load(at[index[n.addresses.tobytes()]], 1, 1), one, 1)
-        code.store(value, at[0], 1)
+        zeros = [code.number(0, width)] * (side * len(columns))
+        sums = code.nest([turns], [[side * width] * (1 + len(b))], [at[-2], *b], term, zeros)
+        rest = [pointer.plus(turns * side * width) for pointer in (at[-2], *b)]
+        left = whole % side * len(columns)
+        sums = term(rest, sums[:left]) + sums[left:]
+        for number, column in enumerate(columns):
+            one = _total(code, sums[number :: len(columns)])
+            for k in range(whole * width, terms):
+                one = code.multiply_add(code.load(at[-2].plus(k), 1, 1), code.load(column[-1].plus(k), 1, 1), one)
+
+            def load(node: Load, column: list[Pointer] = column) -> Value:
+                return code.load(column[index[node.addresses.tobytes()]], 1, 1)
+
+            code.store(evaluate(code, kernel.value, load, one, 1), column[0], 1)
+
+    def row(at: list[Pointer], _: list[Value]) -> list[Value]:
+        if not n_sizes:
+            results(at, [at])
+            return []
+        step = n_steps[-1]
+
+        def beside(at: list[Pointer], count: int) -> list[list[Pointer]]:
+            return [[p.plus(number * s) for p, s in zip(at, step, strict=True)] for number in range(count)]
+
+        def group(at: list[Pointer], _: list[Value]) -> list[Value]:
+            results(at, beside(at, DOT_ROWS))
+            return []
+
+        groups, rest = divmod(n_sizes[-1], DOT_ROWS)
+        code.nest([groups], [[DOT_ROWS * s for s in step]], at, group)
+        if rest:
+            at = [p.plus(groups * DOT_ROWS * s) for p, s in zip(at, step, strict=True)]
+            results(at, beside(at, rest))
         return []
 
-    code.nest([*g_sizes, *m_sizes, *n_sizes], [*g_steps, *m_steps, *n_steps], pointers, result)
+    code.nest([*g_sizes, *m_sizes, *n_sizes[:-1]], [*g_steps, *m_steps, *n_steps[:-1]], pointers, row)
+
+
+def _total(code: Code, sums: list[Value]) -> Value:
+    """One number from some vectors."""
+    while len(sums) > 1:
+        pairs = zip(sums[::2], sums[1::2], strict=False)
+        sums = [code.binary("fadd", a, b) for a, b in pairs] + sums[len(sums) // 2 * 2 :]
+    return code.fold(sums[0], lambda x, y: code.binary("fadd", x, y))
