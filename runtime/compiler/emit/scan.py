@@ -12,7 +12,7 @@ from .code import Code, Pointer, Value, pieces
 from .math import larger, operate
 from .operands import Operands, along, cuts
 
-WIDEST_PANEL = 8  # vectors of gates that are summed up side by side
+WIDEST_BLOCK = 9  # vectors of gates that are summed up side by side
 FIRST_CACHE = 6144  # floats of weights that stay in the first-level cache of any processor of today, beside the rest
 
 
@@ -166,131 +166,134 @@ def _mixed(code: Code, z: Value, new: Value, state: Value) -> Value:
 
 
 def _emit_large(kernel: Scan, chain: Chain, memory: Memory, target: Target, operands: Operands, code: Code) -> None:
-    """Hidden state and gates wait in memory; the weights run past in panels.
+    """States wait in memory; the weights run past, block by block.
 
-    Weights that do not fit into the first-level cache are read forwards in one step and backwards in the next: what
-    was read last is still there.
+    A block has all gates of some units, so that its new states are computed while the weights of the next block come
+    in. Old and new hidden state take turns in two places. Weights that do not fit into the first-level cache are read
+    forwards in one step and backwards in the next: what was read last is still there.
     """
     size, gates = kernel.hidden_size, _gates(kernel)
-    total = gates * size
-    hidden, cell, summed, reset = (_room(code, n) for n in (size, size, total, size))
-    for room, state in ((hidden, chain.hidden), (cell, chain.cell)):
+    places, cell, reset, update = (_room(code, size), _room(code, size)), *(_room(code, size) for _ in range(3))
+    for room, state in ((places[0], chain.hidden), (cell, chain.cell)):
         source = operands.pointer(state) if state is not None else None
         for start, lanes in cuts(size, target.width):
             value = code.load(source.plus(start), 1, lanes) if source is not None else code.number(0, lanes)
             code.store(value, room.plus(start), 1)
     weights = _weights(memory, chain.recurrent)
     late = kernel.cell == "gru" and not kernel.linear_before_reset  # the hidden gate sees r h: a second product
-    first = weights[:, : 2 * size] if late else weights
-    packed = [(_panel(memory, operands, first, target), first.shape[1], 0)]
-    if late:
-        packed.append((_panel(memory, operands, weights[:, 2 * size :], target), size, 2 * size))
+    passes = [(0, 1), (2,)] if late else [tuple(range(gates))]
+    layouts = [_layout(weights, size, which, target) for which in passes]
+    packed = [operands.pointer(memory.constant(layout[1]).addresses) for layout in layouts]
     rows, out = operands.pointer(chain.gates), operands.pointer(chain.out)
     own = operands.pointer(chain.bias) if chain.bias is not None else None
 
-    def product(which: int, state: Pointer, inputs: Pointer | None, backwards: bool) -> None:
-        """Sum up `inputs` and the recurrent share of some gates."""
-        pointer, columns, base = packed[which]
-        panels = _panels(columns, target)
-        for panel in reversed(panels) if backwards else panels:
-            span = sum(lanes for _, lanes in panel)
-            begin = [state, pointer.plus(panel[0][0] * size)]
-            steps = [1, span]
-            if backwards:
-                begin = [at.plus((size - 1) * step) for at, step in zip(begin, steps, strict=True)]
-                steps = [-step for step in steps]
-            sums = [
-                code.load(inputs.plus(base + first), 1, lanes) if inputs is not None else code.number(0, lanes)
-                for first, lanes in panel
-            ]
+    def product(state: Pointer, at: Pointer, sums: list[Value], backwards: bool) -> list[Value]:
+        """Add the recurrent share, state times weights, to the sums of a block."""
+        begin, steps = [state, at], [1, sum(value.lanes for value in sums)]
+        if backwards:
+            begin = [pointer.plus((size - 1) * step) for pointer, step in zip(begin, steps, strict=True)]
+            steps = [-step for step in steps]
 
-            def term(moved: list[Pointer], values: list[Value], panel: list[tuple[int, int]] = panel) -> list[Value]:
-                one = code.load(moved[0], 1, 1)
-                results, position = [], 0
-                for value, (_, lanes) in zip(values, panel, strict=True):
-                    weight = code.load(moved[1].plus(position), 1, lanes)
-                    results.append(code.multiply_add(code.broadcast(one, lanes), weight, value))
-                    position += lanes
-                return results
+        def term(moved: list[Pointer], values: list[Value]) -> list[Value]:
+            one = code.load(moved[0], 1, 1)
+            results, position = [], 0
+            for value in values:
+                weight = code.load(moved[1].plus(position), 1, value.lanes)
+                results.append(code.multiply_add(code.broadcast(one, value.lanes), weight, value))
+                position += value.lanes
+            return results
 
-            sums = code.nest([size], [steps], begin, term, sums)
-            for value, (first, _) in zip(sums, panel, strict=True):
-                code.store(value, summed.plus(base + first), 1)
+        return code.nest([size], [steps], begin, term, sums)
 
-    def step(index: str, backwards: bool) -> None:
+    def bias(start: int, lanes: int) -> Value:
+        return code.load(own.plus(start), 1, lanes) if own is not None else code.number(0, lanes)
+
+    def step(index: str, before: Pointer, after: Pointer, backwards: bool) -> None:
         row = code.moved(rows, index, _row_step(chain.gates))
         to = code.moved(out, index, _row_step(chain.out))
-        # With linear_before_reset the input's share of the hidden gate must not be multiplied by r: it is added later.
-        product(0, hidden, None if kernel.cell == "gru" else row, backwards)
-        if late:
-            for start, lanes in cuts(size, target.width):
-                r = code.binary(
-                    "fadd", code.load(summed.plus(size + start), 1, lanes), code.load(row.plus(size + start), 1, lanes)
-                )
-                r = operate(code, "sigmoid", [r])
-                code.store(code.binary("fmul", r, code.load(hidden.plus(start), 1, lanes)), reset.plus(start), 1)
-            product(1, reset, None, backwards)
-        for start, lanes in cuts(size, target.width):
-            gate = [code.load(summed.plus(g * size + start), 1, lanes) for g in range(gates)]
-            state = code.load(hidden.plus(start), 1, lanes)
+
+        def begin(gate: int, start: int, lanes: int) -> Value:
+            """What a gate is before the product. The hidden gate of a GRU is multiplied by r before its input comes."""
+            if kernel.cell == "gru" and gate == 2 and not late:
+                return bias(start, lanes)
+            given = code.load(row.plus(gate * size + start), 1, lanes)
+            return code.binary("fadd", given, bias(start, lanes)) if gate == 2 and late else given
+
+        def finish(number: int, start: int, lanes: int, gate: list[Value]) -> None:
+            state = code.load(before.plus(start), 1, lanes)
+            if late and number == 0:
+                code.store(operate(code, "sigmoid", [gate[0]]), update.plus(start), 1)
+                kept = code.binary("fmul", operate(code, "sigmoid", [gate[1]]), state)
+                code.store(kept, reset.plus(start), 1)
+                return
             if kernel.cell == "lstm":
                 h, c = _lstm(code, gate[0], gate[1], gate[2], gate[3], code.load(cell.plus(start), 1, lanes))
                 code.store(c, cell.plus(start), 1)
             elif kernel.cell == "rnn":
                 h = _rnn(code, kernel, gate[0])
+            elif late:
+                h = _mixed(code, code.load(update.plus(start), 1, lanes), operate(code, "tanh", [gate[0]]), state)
             else:
-                given = [code.load(row.plus(g * size + start), 1, lanes) for g in range(3)]
-                z = operate(code, "sigmoid", [code.binary("fadd", gate[0], given[0])])
-                inner = gate[2]
-                if own is not None:
-                    inner = code.binary("fadd", inner, code.load(own.plus(start), 1, lanes))
-                if kernel.linear_before_reset:
-                    r = operate(code, "sigmoid", [code.binary("fadd", gate[1], given[1])])
-                    inner = code.binary("fmul", r, inner)
-                h = _mixed(code, z, operate(code, "tanh", [code.binary("fadd", given[2], inner)]), state)
-            code.store(h, hidden.plus(start), 1)
+                z, r = (operate(code, "sigmoid", [value]) for value in gate[:2])
+                new = code.multiply_add(r, gate[2], code.load(row.plus(2 * size + start), 1, lanes))
+                h = _mixed(code, z, operate(code, "tanh", [new]), state)
+            code.store(h, after.plus(start), 1)
             code.store(h, to.plus(start), 1)
 
-    def there_and_back(index: str, _: list[Value]) -> list[Value]:
-        even = code.assign(f"shl nuw nsw i64 {index}, 1")
-        step(even, backwards=False)
-        step(code.assign(f"add nuw nsw i64 {even}, 1"), backwards=True)
-        return []
+        for number, which in enumerate(passes):
+            blocks = layouts[number][0]
+            for block in reversed(blocks) if backwards else blocks:
+                sums = [begin(gate, start, lanes) for gate in which for start, lanes in block]
+                at = packed[number].plus(block[0][0] * size * len(which))
+                sums = product(reset if late and number else before, at, sums, backwards)
+                for start, lanes, gate in _paired(code, block, sums):
+                    finish(number, start, lanes, gate)
 
-    def forwards(index: str, _: list[Value]) -> list[Value]:
-        step(index, backwards=False)
+    there_and_back = size * gates * size > FIRST_CACHE
+
+    def two_steps(index: str, _: list[Value]) -> list[Value]:
+        even = code.assign(f"shl nuw nsw i64 {index}, 1")
+        step(even, places[0], places[1], backwards=False)
+        step(code.assign(f"add nuw nsw i64 {even}, 1"), places[1], places[0], backwards=there_and_back)
         return []
 
     length = chain.out.shape[0]
-    if size * total > FIRST_CACHE and length > 1:
-        code.loop(length // 2, there_and_back)
-        if length % 2:
-            step(str(length - 1), backwards=False)
-    else:
-        code.loop(length, forwards)
-    for room, state in ((hidden, chain.last_hidden), (cell, chain.last_cell)):
+    code.loop(length // 2, two_steps)
+    if length % 2:
+        step(str(length - 1), places[0], places[1], backwards=False)
+    for room, state in ((places[length % 2], chain.last_hidden), (cell, chain.last_cell)):
         if state is not None:
             target_pointer = operands.pointer(state)
             for start, lanes in cuts(size, target.width):
                 code.store(code.load(room.plus(start), 1, lanes), target_pointer.plus(start), 1)
 
 
+def _paired(code: Code, block: list[tuple[int, int]], sums: list[Value]) -> list[tuple[int, int, list[Value]]]:
+    """Units (start, lanes) and their gates; pairs of vectors as one: two chains of operations that share constants."""
+    count = len(block)
+    found = [(start, lanes, sums[number::count]) for number, (start, lanes) in enumerate(block)]
+    joined = []
+    while len(found) > 1 and found[0][1] == found[1][1] > 1:
+        (start, lanes, low), (_, _, high), *found = found
+        pairs = zip(low, high, strict=True)
+        joined.append((start, 2 * lanes, [code.shuffle(a, b, range(2 * lanes)) for a, b in pairs]))
+    return joined + found
+
+
 def _room(code: Code, size: int) -> Pointer:
     return Pointer(code.assign(f"alloca float, i64 {size}, align 64"))
 
 
-def _panels(columns: int, target: Target) -> list[list[tuple[int, int]]]:
-    """Vectors (start, lanes), in as few groups of about the same size as possible."""
-    vectors = cuts(columns, target.width)
-    groups = -(-len(vectors) // WIDEST_PANEL)
-    bounds = [len(vectors) * group // groups for group in range(groups + 1)]
-    return [vectors[start:end] for start, end in pairwise(bounds)]
-
-
-def _panel(memory: Memory, operands: Operands, weights: np.ndarray, target: Target) -> Pointer:
-    """Constant weights [H, columns] as [panel, k, lane]."""
-    blocks = []
-    for panel in _panels(weights.shape[1], target):
-        first, last = panel[0][0], panel[-1][0] + panel[-1][1]
-        blocks.append(weights[:, first:last].ravel())
-    return operands.pointer(memory.constant(np.concatenate(blocks)).addresses)
+def _layout(
+    weights: np.ndarray, size: int, gates: tuple[int, ...], target: Target
+) -> tuple[list[list[tuple[int, int]]], np.ndarray]:
+    """Blocks of vectors of units (start, lanes), and the weights [H, columns] as [block, k, gate, lane]."""
+    vectors = cuts(size, target.width)
+    count = -(-len(vectors) // max(WIDEST_BLOCK // len(gates), 1))
+    bounds = [len(vectors) * block // count for block in range(count + 1)]
+    blocks = [vectors[start:end] for start, end in pairwise(bounds)]
+    parts = []
+    for block in blocks:
+        first, last = block[0][0], block[-1][0] + block[-1][1]
+        parts.append(np.concatenate([weights[:, g * size + first : g * size + last] for g in gates], axis=1).ravel())
+    return blocks, np.concatenate(parts)
