@@ -15,6 +15,7 @@ MODELS = {
     "gtcrn": ("enhancement.gtcrn", "Gtcrn"),
     "gtcrn-8ms": ("enhancement.gtcrn", "gtcrn_8ms"),
     "echo": ("echo.canceller", "EchoCanceller"),
+    "echo-large": ("echo.canceller", "echo_large"),
     "echo-small": ("echo.canceller", "echo_small"),
     "enhance-mamba": ("enhancement.mambattention", "mambattention_base"),
     "enhance-mamba-small": ("enhancement.mambattention", "MambAttention"),

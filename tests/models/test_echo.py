@@ -55,5 +55,5 @@ def test_the_reference_is_heard():
 
 
 def test_the_published_size():
-    model = build("echo", blocks=7)
+    model = build("echo-large")
     assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(354_000, rel=0.05)
