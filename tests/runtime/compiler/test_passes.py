@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hearloop.runtime.compiler.expression import Load
 from hearloop.runtime.compiler.pipeline import PASSES, improve
 from hearloop.runtime.compiler.plan import make_plan
-from hearloop.runtime.compiler.program import Map, is_copy, reads, writes
+from hearloop.runtime.compiler.program import Map, Reduce, is_copy, reads, writes
 from hearloop.runtime.compiler.reference import Reference
 
 from .programs import Builder, random_program
@@ -101,6 +101,22 @@ def test_a_shift_register_becomes_a_ring(newest_first):
     copies = [kernel for kernel in program.kernels if is_copy(kernel)]
     assert [kernel.out.size for kernel in copies] == [3 * 8]  # the second copy of the new frame, and nothing else
     assert_same(run(program, steps=20), expected)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_depthwise_convolution_of_channels_that_come_last_is_a_reduction(channels_last):
+    build = Builder()
+    x = build.input("x", (7, 12) if channels_last else (12, 7))
+    frame = (build.map("tanh", x).T if channels_last else build.map("tanh", x))[:, None]
+    state = build.state("history", (12, 2, 7))
+    window = np.concatenate([state, frame], axis=1)
+    build.become(state, window[:, 1:])
+    weights = build.constant(np.random.default_rng(0).normal(size=(12, 1, 3)))
+    program = build.program({"x": x}, {"y": build.map("neg", build.contract(weights, build.gather(window)))})
+    expected = run(copy.deepcopy(program), steps=8)
+    improve(program)
+    assert any(isinstance(kernel, Reduce) for kernel in program.kernels) == channels_last
+    assert_same(run(program, steps=8), expected)
 
 
 def test_a_carried_state_is_written_in_place():
