@@ -107,8 +107,8 @@ def _promptness(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         late = row["lateness_us"]
         cells = (
-            *(f"{late[name]:.0f}" for name in ("p50", "p99", "max")),
-            f"{row['slack_us']['min']:.0f}",
+            *(f"{round(late[name])}" for name in ("p50", "p99", "max")),
+            f"{round(row['slack_us']['min'])}",
             f"{row['misses']}",
             f"{row['misses_per_hour']:.0f}",
             f"{row['longest_miss_run']}",
