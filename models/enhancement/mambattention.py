@@ -169,17 +169,9 @@ class Block(nn.Module):
         x = x + y
         y, mamba = self.time(x, state["mamba"])
         x = x + self.from_time(y)
-        x = x + self._across_bands(self.norm(x))
+        x = x + self.attention.among_bands(self.norm(x))
         x = x + self.from_frequency(self.frequency(x))
         return x, {"attention": attention, "mamba": mamba}
-
-    def _across_bands(self, x: torch.Tensor) -> torch.Tensor:
-        """The attention of `attention`, with its weights, among the bands of each frame."""
-        heads = self.attention.heads
-        parts = self.attention.project_in(x).unflatten(-1, (3, heads, -1)).permute(3, 0, 1, 4, 2, 5)
-        scores = parts[0] @ parts[1].transpose(-1, -2) * parts.shape[-1] ** -0.5
-        mixed = (scores.softmax(-1) @ parts[2]).transpose(2, 3).flatten(-2)
-        return self.attention.project_out(mixed)
 
 
 def mambattention_base(**config: Any) -> MambAttention:

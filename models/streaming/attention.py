@@ -10,6 +10,46 @@ from .state import Rings
 HIDDEN = -1e9
 
 
+def attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    heads: int,
+    hidden: torch.Tensor | None,
+    window: int,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Mix values by the softmax of scaled products of query and key, head by head.
+
+    Parameters
+    ----------
+    query : Tensor, [B, F, T, C]
+    key, value : Tensor, [B, F, K, C]
+    heads : int
+    hidden : Tensor, [B, K], optional
+        Added to the scores.
+    window : int
+        Query t sees keys t to t + window, of window + T; or 0: every query sees every key.
+    bias : Tensor, [window + 1], optional
+        Added to the scores of the oldest to the newest key that a query sees.
+
+    Returns
+    -------
+    Tensor, [B, F, T, C]
+    """
+    query, key, value = (part.unflatten(-1, (heads, -1)).transpose(2, 3) for part in (query, key, value))
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    if hidden is not None:
+        scores = scores + hidden[:, None, None, None]
+    if window:
+        frames = query.shape[-2]
+        ahead = torch.arange(window + frames)[None, :] - torch.arange(frames)[:, None]
+        scores = scores + torch.where((ahead < 0) | (ahead > window), HIDDEN, 0.0).to(scores)
+        if bias is not None:
+            scores = scores + bias[ahead.clamp(0, window)]
+    return (scores.softmax(-1) @ value).transpose(2, 3).flatten(-2)
+
+
 class WindowAttention(nn.Module):
     """Multi-head self-attention over time: each frame of [B, T, F, C] sees itself and the `window` frames before it.
 
@@ -28,6 +68,8 @@ class WindowAttention(nn.Module):
 
     State: {"key", "value"}, each [B, F, window, C], and "filled" [B, window], 0 for slots that hold no frame yet.
     """
+
+    attend = staticmethod(attend)  # an instance may run another form; training on a CPU does
 
     def __init__(self, channels: int, heads: int, window: int, bands: int):
         super().__init__()
@@ -63,6 +105,12 @@ class WindowAttention(nn.Module):
             outputs.append(y)
         return torch.cat(outputs, dim=1), state
 
+    def among_bands(self, x: torch.Tensor) -> torch.Tensor:
+        """The same attention, with the same weights, among the bands of each frame of [B, T, F, C]. No state."""
+        query, key, value = self.project_in(x).chunk(3, dim=-1)
+        mixed = self.attend(query, key, value, self.heads, None, 0)
+        return self.project_out(mixed)
+
     def _block(
         self, x: torch.Tensor, asking: torch.Tensor, bias: torch.Tensor | None, state: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -74,16 +122,7 @@ class WindowAttention(nn.Module):
         key, value = torch.cat([state["key"], key], dim=2), torch.cat([state["value"], value], dim=2)
         filled = torch.cat([state["filled"], x.new_ones(batch, frames)], dim=1)
 
-        split = [part.unflatten(-1, (self.heads, -1)).transpose(2, 3) for part in (query, key, value)]
-        scores = split[0] @ split[1].transpose(-1, -2) * (self.channels // self.heads) ** -0.5
-        scores = scores + (HIDDEN * (1 - filled))[:, None, None, None] + self._band(frames, x, bias)
-        mixed = (scores.softmax(-1) @ split[2]).transpose(2, 3).flatten(-2)
+        mixed = self.attend(query, key, value, self.heads, HIDDEN * (1 - filled), self.window, bias)
         newest = slice(frames, frames + self.window)
         following = {"key": key[:, :, newest], "value": value[:, :, newest], "filled": filled[:, newest]}
         return self.project_out(mixed.transpose(1, 2)), following
-
-    def _band(self, frames: int, like: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """Frame t of a block sees entries t to t + window of the ring and the block: [T, window + T]."""
-        ahead = torch.arange(self.window + frames)[None, :] - torch.arange(frames)[:, None]
-        band = torch.where((ahead < 0) | (ahead > self.window), HIDDEN, 0.0).to(like)
-        return band if bias is None else band + bias[ahead.clamp(0, self.window)]

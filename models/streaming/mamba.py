@@ -12,6 +12,11 @@ STEPS = (1e-3, 1e-1)  # range of the step sizes before training, as in Mamba
 DECAYS = (1.0, 16.0)
 
 
+def convolve(window: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """SiLU of a convolution per channel: [S, taps - 1 + L, I], [I, 1, taps], [I] -> [S, L, I]."""
+    return functional.silu(functional.conv1d(window.transpose(1, 2), weight, bias, groups=len(weight))).transpose(1, 2)
+
+
 class StateSpace(nn.Module):
     """A Mamba layer over sequences [S, L, C]: gate, short causal convolution, selective scan.
 
@@ -33,6 +38,10 @@ class StateSpace(nn.Module):
 
     State: {"convolution" [S, kernel - 1, inner], "scan" [S, heads, states, head]}.
     """
+
+    # An instance may run other forms of these; training on a CPU does.
+    convolve = staticmethod(convolve)
+    scan = staticmethod(selective_scan)
 
     def __init__(self, channels: int, expand: int, states: int, head: int, kernel: int = 4):
         super().__init__()
@@ -57,9 +66,9 @@ class StateSpace(nn.Module):
     def forward(self, x: torch.Tensor, state: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         entered, gate = self.project_in(x).chunk(2, dim=-1)
         window = torch.cat([state["convolution"], entered], dim=1)
-        entered = functional.silu(self.convolution(window.transpose(1, 2))).transpose(1, 2)
+        entered = self.convolve(window, self.convolution.weight, self.convolution.bias)
         step, b, c = self.select(entered).split([self.heads, self.states, self.states], dim=-1)
-        y, scanned = selective_scan(
+        y, scanned = self.scan(
             entered.unflatten(-1, (self.heads, self.head)),
             functional.softplus(step + self.step_bias),
             -self.log_decay.exp(),

@@ -20,8 +20,8 @@ from ..simulation.mixture import Simulator
 from ..simulation.validation import ValidationSet
 from .average import WeightAverage
 from .checkpoint import read_checkpoint, write_checkpoint
+from .compiled import compile_layers
 from .loss import EnhancementLoss
-from .recurrence import compile_recurrence
 from .replicas import Replicas
 from .validate import validate
 
@@ -87,7 +87,7 @@ class Training:
         if settings.batch % replicas.count:
             raise HearloopError(f"batch of {settings.batch} does not divide among {replicas.count} processes")
         torch.manual_seed(settings.seed)
-        self.model = compile_recurrence(build(self.model_name, **self.config)).train()
+        self.model = compile_layers(build(self.model_name, **self.config)).train()
         self.loss = EnhancementLoss(str(self.model.window))
         self.average = WeightAverage(self.model, settings.average_decay)
         self.optimiser = torch.optim.AdamW(

@@ -10,14 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-
-def compile_recurrence(model: nn.Module) -> nn.Module:
-    """Replace every `nn.GRU` of one layer in a model by a `CompiledGRU` with the same parameters and names."""
-    for parent in list(model.modules()):
-        for name, layer in parent.named_children():
-            if type(layer) is nn.GRU and layer.num_layers == 1 and layer.bias and not layer.batch_first:
-                setattr(parent, name, CompiledGRU(layer))
-    return model
+from .vectors import arrays_of, sigmoid, tanh
 
 
 class CompiledGRU(nn.Module):
@@ -49,13 +42,8 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, gates, start, weight, bias, backwards):
-        hidden, activated = _run(
-            gates.detach().contiguous().numpy(),
-            start.detach().contiguous().numpy(),
-            bias.detach().numpy(),
-            _padded(weight.detach().numpy().T),
-            backwards,
-        )
+        weight_by_row = _padded(weight.detach().numpy().T)
+        hidden, activated = _run(backwards, weight_by_row, *arrays_of(gates, start, bias))
         hidden = torch.from_numpy(hidden)
         ctx.save_for_backward(weight, start, hidden)
         ctx.activated, ctx.backwards = activated, backwards
@@ -91,29 +79,11 @@ def _add_product(sums, vector, weight):
             sums[j] += a * weight[k, j] + b * weight[k + 1, j] + c * weight[k + 2, j] + d * weight[k + 3, j]
 
 
-@numba.njit(inline="always")
-def _tanh(x):
-    """Rational approximation of the hyperbolic tangent, accurate to float32; unlike the library's it vectorises."""
-    x = min(max(x, np.float32(-7.9)), np.float32(7.9))
-    s = x * x
-    above = np.float32(-2.76076847742355e-16) * s + np.float32(2.00018790482477e-13)
-    above = above * s + np.float32(-8.60467152213735e-11)
-    above = above * s + np.float32(5.12229709037114e-08)
-    above = above * s + np.float32(1.48572235717979e-05)
-    above = above * s + np.float32(6.37261928875436e-04)
-    above = above * s + np.float32(4.89352455891786e-03)
-    below = np.float32(1.19825839466702e-06) * s + np.float32(1.18534705686654e-04)
-    below = below * s + np.float32(2.26843463243900e-03)
-    below = below * s + np.float32(4.89352518554385e-03)
-    return x * above / below
-
-
 @numba.njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
-def _run(gates, start, bias, weight, backwards):
+def _run(backwards, weight, gates, start, bias):
     """Forward over all steps. Returns the hidden vector after each step, and r, z, n, W_n h + b_n of each."""
     frames, rows, wide = gates.shape
     size = wide // 3
-    half = np.float32(0.5)
     hidden = np.empty((frames, rows, size), np.float32)
     activated = np.empty((frames, rows, 4 * size), np.float32)
     sums, h, n = np.empty(wide, np.float32), np.zeros(len(weight), np.float32), np.empty(size, np.float32)
@@ -127,9 +97,9 @@ def _run(gates, start, bias, weight, backwards):
             x, kept, after = gates[t, row], activated[t, row], hidden[t, row]
             # Short loops over few arrays each: only those does the compiler turn into vector instructions.
             for j in range(2 * size):
-                kept[j] = half + half * _tanh(half * (x[j] + sums[j]))
+                kept[j] = sigmoid(x[j] + sums[j])
             for j in range(size):
-                n[j] = _tanh(x[2 * size + j] + kept[j] * sums[2 * size + j])
+                n[j] = tanh(x[2 * size + j] + kept[j] * sums[2 * size + j])
             for j in range(size):
                 after[j] = n[j] + kept[size + j] * (h[j] - n[j])
             kept[2 * size : 3 * size] = n

@@ -1,0 +1,98 @@
+"""Compiled layers are the layers they replace: outputs, states, and every gradient."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from hearloop.models import build
+from hearloop.models.frontend import enhance
+from hearloop.models.streaming.attention import HIDDEN, attend
+from hearloop.models.streaming.mamba import convolve
+from hearloop.models.streaming.scan import selective_scan
+from hearloop.models.training import compiled
+from hearloop.models.training.compiled import compile_layers
+from hearloop.models.training.compiled.gru import CompiledGRU
+
+
+def assert_same(theirs, ours, inputs):
+    """Outputs of two functions and the gradients of a weighted sum of them with respect to all inputs."""
+    inputs = [value.requires_grad_() for value in inputs]
+    found = []
+    for function in (theirs, ours):
+        outputs = function(*inputs)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        generator = torch.Generator().manual_seed(1)
+        total = sum((torch.randn(y.shape, generator=generator) * y).sum() for y in outputs)
+        found.append([*outputs, *torch.autograd.grad(total, inputs)])
+    for expected, value in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(("frames", "rows", "features", "hidden"), [(1, 1, 3, 1), (7, 5, 4, 6), (40, 3, 24, 24)])
+def test_a_compiled_gru_is_the_gru_of_torch(frames, rows, features, hidden, bidirectional):
+    torch.manual_seed(frames)
+    theirs = nn.GRU(features, hidden, bidirectional=bidirectional)
+    ours = CompiledGRU(theirs)
+    x = 3 * torch.randn(frames, rows, features)
+    start = torch.randn(1 + bidirectional, rows, hidden)
+    weights = list(theirs.parameters())
+    assert_same(lambda x, h, *_: theirs(x, h), lambda x, h, *_: ours(x, h), [x, start, *weights])
+
+
+@pytest.mark.parametrize(("sequences", "length", "heads", "states", "width"), [(1, 1, 1, 1, 1), (3, 70, 3, 8, 16)])
+def test_a_compiled_scan_is_the_scan_in_blocks(sequences, length, heads, states, width):
+    torch.manual_seed(length)
+    inputs = [
+        torch.randn(sequences, length, heads, width),
+        torch.rand(sequences, length, heads),
+        -torch.rand(heads) - 0.1,
+        torch.randn(sequences, length, states),
+        torch.randn(sequences, length, states),
+        torch.randn(heads),
+        torch.randn(sequences, heads, states, width),
+    ]
+    assert_same(selective_scan, compiled.state_space.scan, inputs)
+
+
+@pytest.mark.parametrize(("sequences", "length", "inner", "taps"), [(1, 1, 1, 1), (3, 11, 7, 4)])
+def test_a_compiled_convolution_is_the_convolution(sequences, length, inner, taps):
+    torch.manual_seed(length)
+    inputs = [
+        3 * torch.randn(sequences, length + taps - 1, inner),
+        torch.randn(inner, 1, taps),
+        torch.randn(inner),
+    ]
+    assert_same(convolve, compiled.state_space.convolve, inputs)
+
+
+@pytest.mark.parametrize(("length", "window"), [(1, 4), (9, 4), (6, 0)])
+@pytest.mark.parametrize("sharpness", [1, 30])
+def test_compiled_attention_is_the_attention(length, window, sharpness):
+    torch.manual_seed(length)
+    keys = length + window
+    inputs = [sharpness * torch.randn(2, 3, length, 8), torch.randn(2, 3, keys, 8), torch.randn(2, 3, keys, 8)]
+    # The first entries of a ring that is not yet full.
+    hidden = HIDDEN * (torch.arange(keys) < torch.tensor([[0], [min(window, 3)]])).float()
+    assert_same(
+        lambda *parts: attend(*parts, 2, hidden, window),
+        lambda *parts: compiled.attention.attend(*parts, 2, hidden, window),
+        inputs,
+    )
+
+
+@pytest.mark.parametrize("name", ["enhance-small", "enhance-mamba-small"])
+def test_a_compiled_model_keeps_its_weights_names_output_and_gradients(name):
+    torch.manual_seed(0)
+    model = build(name)
+    other = compile_layers(copy.deepcopy(model))
+    assert list(model.state_dict()) == list(other.state_dict())
+    audio = torch.randn(2, 1, 6000)
+    found = []
+    for each in (model, other):
+        output = enhance(each, audio)
+        output.square().mean().backward()
+        found.append((output, [parameter.grad for parameter in each.parameters() if parameter.requires_grad]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-5)
