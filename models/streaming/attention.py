@@ -74,6 +74,8 @@ class WindowAttention(nn.Module):
     def __init__(self, channels: int, heads: int, window: int, bands: int):
         super().__init__()
         self.channels, self.heads, self.window, self.bands = channels, heads, window, bands
+        # Blocks as long as the window: the banded score matrix then grows with T, not with its square.
+        self.block = window
         self.project_in = nn.Linear(channels, 3 * channels)
         self.project_out = nn.Linear(channels, channels)
 
@@ -98,10 +100,10 @@ class WindowAttention(nn.Module):
         that is seen, [window + 1], and makes the order of the state matter.
         """
         outputs = []
-        queries = (x if asking is None else asking).split(self.window, dim=1)
-        # Blocks as long as the window: the banded score matrix then grows with T, not with its square.
-        for block, query in zip(x.split(self.window, dim=1), queries, strict=True):
-            y, state = self._block(block, query, bias, state)
+        blocks = x.split(self.block, dim=1)
+        asked = [None] * len(blocks) if asking is None else asking.split(self.block, dim=1)
+        for block, ask in zip(blocks, asked, strict=True):
+            y, state = self._block(block, ask, bias, state)
             outputs.append(y)
         return torch.cat(outputs, dim=1), state
 
@@ -112,11 +114,15 @@ class WindowAttention(nn.Module):
         return self.project_out(mixed)
 
     def _block(
-        self, x: torch.Tensor, asking: torch.Tensor, bias: torch.Tensor | None, state: dict[str, torch.Tensor]
+        self,
+        x: torch.Tensor,
+        asking: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        state: dict[str, torch.Tensor],
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         batch, frames = x.shape[:2]
         query, key, value = self.project_in(x).transpose(1, 2).chunk(3, dim=-1)
-        if asking is not x:
+        if asking is not None:
             weight, offset = self.project_in.weight[: self.channels], self.project_in.bias[: self.channels]
             query = functional.linear(asking, weight, offset).transpose(1, 2)
         key, value = torch.cat([state["key"], key], dim=2), torch.cat([state["value"], value], dim=2)

@@ -17,5 +17,5 @@ def compile_layers(model: nn.Module) -> nn.Module:
             elif isinstance(layer, StateSpace):
                 layer.convolve, layer.scan = state_space.convolve, state_space.scan
             elif isinstance(layer, WindowAttention):
-                layer.attend = attention.attend
+                layer.attend, layer.block = attention.attend, attention.LONGEST
     return model

@@ -11,6 +11,8 @@ import torch
 from ...streaming.attention import attend as in_pytorch
 from .vectors import arrays_of, exp_below_zero
 
+LONGEST = 1 << 16  # frames in one call: nothing here grows with their square
+
 
 def attend(
     query: torch.Tensor,
