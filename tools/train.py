@@ -1,17 +1,22 @@
 """hearloop train: train a model on one's own folders of speech and noise."""
 
 import argparse
+import os
 import platform
 import shlex
 import sys
-from dataclasses import fields
+from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import HearloopError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..models.simulation.corpus import Corpus
+    from ..models.training.configuration import Configuration
 
 ROOMS = 300
 VALIDATION_MIXTURES, VALIDATION_CLEAN = 64, 12
@@ -20,17 +25,27 @@ VALIDATION_MIXTURES, VALIDATION_CLEAN = 64, 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
     parser.description = "Train a model. An interrupted run continues when the same command is given again."
-    parser.add_argument("model", help="name of the model, such as enhance-small")
+    parser.add_argument("model", help="name of the model, such as enhance-small, or a .toml file that says all")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run: last.pt, best.pt, log.csv")
     add_data_arguments(parser)
-    parser.add_argument("--minutes", type=float, default=80.0, help="length of the training (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=0, help="length of the training in steps, instead of minutes")
-    parser.add_argument("--batch", type=int, default=8, help="mixtures per step (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=2.56, help="length of a mixture (default: %(default)s)")
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest rate (default: %(default)s)")
-    parser.add_argument("--validate-every", type=int, default=250, help="steps (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of weights and mixtures (default: %(default)s)")
-    parser.add_argument("--processes", type=int, default=1, help="one per core to use (default: %(default)s)")
+    parser.add_argument(
+        "--from", dest="start", metavar="WEIGHTS", help="begin with the weights of a checkpoint (.pt) or a bundle"
+    )
+    place = parser.add_argument_group("where it runs")
+    place.add_argument("--processes", type=int, default=1, help="one per core or accelerator (default: %(default)s)")
+    place.add_argument("--accelerator", default="auto", help="cpu, cuda or mps (default: one if there is one)")
+    place.add_argument("--machines", type=int, default=1, help="that run this command together (default: %(default)s)")
+    place.add_argument("--tensorboard", action="store_true", help="write events for TensorBoard as well")
+    how = parser.add_argument_group("how", "instead of what the configuration of the model says")
+    how.add_argument("--minutes", type=float, help="length of the training")
+    how.add_argument("--steps", type=int, help="length of the training in steps, instead of minutes")
+    how.add_argument("--batch", type=int, help="mixtures per step, over all processes")
+    how.add_argument("--seconds", type=float, help="length of a mixture")
+    how.add_argument("--learning-rate", type=float, help="highest rate")
+    how.add_argument("--precision", help="32-true, bf16-mixed or 16-mixed")
+    how.add_argument("--workers", type=int, help="processes that make mixtures, beside each that trains")
+    how.add_argument("--validate-every", type=int, help="steps")
+    how.add_argument("--seed", type=int, help="of weights and mixtures")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, training: bool = True) -> None:
@@ -52,14 +67,13 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from ..models.simulation.mixture import Simulator
-    from ..models.simulation.recipe import Recipe
     from ..models.simulation.rooms import simulate_rooms
     from ..models.simulation.validation import validation_set
-    from ..models.training.loop import Settings, Training
-    from ..models.training.replicas import run_replicas
+    from ..models.training.loop import Training
+    from ..models.training.machines import open_fabric, run_on
 
-    names = {field.name for field in fields(Settings)}
-    settings = Settings(**{name: value for name, value in vars(args).items() if name in names})
+    configuration = _configuration(args)
+    settings = configuration.training
     speech, noise = read_corpora(args, "train")
     valid_speech, valid_noise = read_corpora(args, "valid")
     print(
@@ -68,19 +82,45 @@ def run(args: argparse.Namespace) -> int:
         flush=True,
     )
     args.out.mkdir(parents=True, exist_ok=True)
-    simulator = Simulator(Recipe(), speech, noise, simulate_rooms(np.random.default_rng(settings.seed), ROOMS))
+    rooms = simulate_rooms(np.random.default_rng(settings.seed), ROOMS)
+    fabric = open_fabric(args.processes, args.accelerator, args.machines, settings.precision)
     training = Training(
-        args.model,
-        {},
-        simulator,
+        configuration,
+        Simulator(configuration.recipe, speech, noise, rooms),
         validation_set(valid_speech, valid_noise, VALIDATION_MIXTURES, VALIDATION_CLEAN),
         args.out,
-        settings,
         _facts(args, speech, noise),
+        _start(args.start) if args.start else None,
+        args.tensorboard,
     )
-    run_replicas(training.run, args.processes)
-    print(f"{args.out / 'best.pt'}: SI-SDR improvement {training.best_db:.2f} dB after {training.step} steps at most")
+    training.stop.listen()
+    steps, score = run_on(fabric, training.run)
+    if fabric.is_global_zero:
+        print(f"{args.out / 'best.pt'}: score {score:.2f} on validation, after {steps} steps at most")
     return 0
+
+
+def _configuration(args: argparse.Namespace) -> "Configuration":
+    """The file or the shipped configuration, with what the command line says instead."""
+    from ..models.training.configuration import read_configuration
+
+    configuration = read_configuration(args.model)
+    names = {item.name for item in fields(configuration.training)}
+    given = {name: value for name, value in vars(args).items() if name in names and value is not None}
+    if "minutes" in given and "steps" not in given:
+        given["steps"] = 0
+    return replace(configuration, training=replace(configuration.training, **given))
+
+
+def _start(name: str) -> "Callable[[nn.Module], object]":
+    """What fills a new model with weights that are there already."""
+    if name.endswith(".pt"):
+        from ..models.training.checkpoint import load_weights
+
+        return lambda model: load_weights(model, name)
+    from ..export.restore import restore
+
+    return lambda model: restore(model, name)
 
 
 def read_corpora(args: argparse.Namespace, use: str) -> "tuple[Corpus, Corpus]":
@@ -100,9 +140,18 @@ def read_corpora(args: argparse.Namespace, use: str) -> "tuple[Corpus, Corpus]":
 def _facts(args: argparse.Namespace, speech: "Corpus", noise: "Corpus") -> dict[str, Any]:
     import torch
 
+    where = f"{args.machines} machines with {args.processes}" if args.machines > 1 else f"{args.processes}"
+    accelerator = torch.cuda.get_device_name() if _has_cuda(args) else f"{platform.machine()}, {os.cpu_count()} cores"
     return {
         "speech_minutes": round(60 * speech.hours, 1),
         "noise_minutes": round(60 * noise.hours, 1),
         "command": shlex.join(["hearloop", *sys.argv[1:]]),
-        "machine": f"{platform.machine()}, {args.processes} processes, torch {torch.__version__}",
+        "machine": f"{accelerator}, {where} processes, torch {torch.__version__}",
+        **({"began_with": Path(args.start).name} if args.start else {}),
     }
+
+
+def _has_cuda(args: argparse.Namespace) -> bool:
+    import torch
+
+    return args.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()

@@ -20,3 +20,8 @@ class WeightAverage:
                 kept.lerp_(value, 1 - decay)
             else:
                 kept.copy_(value)
+
+    def load(self, weights: dict[str, torch.Tensor]) -> None:
+        """Take over an average, wherever its tensors lie."""
+        for name, kept in self.weights.items():
+            kept.copy_(weights[name])

@@ -46,3 +46,15 @@ def model_of_checkpoint(content: dict[str, Any]) -> nn.Module:
     model = build(content["model"], **content["config"])
     model.load_state_dict(content["weights"])
     return model.eval()
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Fill a model with the averaged weights of a checkpoint, where name and shape agree; the rest stays as it is.
+
+    Raises HearloopError if no weight fits.
+    """
+    held, own = read_checkpoint(path)["weights"], model.state_dict()
+    fitting = {name: value for name, value in held.items() if name in own and value.shape == own[name].shape}
+    if not fitting:
+        raise HearloopError(f"{path}: none of its {len(held)} weights fits the model; is it this architecture?")
+    model.load_state_dict(fitting, strict=False)

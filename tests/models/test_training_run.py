@@ -82,9 +82,9 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(folder
     run(folders, whole, *more)
     step = Training._step
 
-    def step_and_interrupt(self, progress):
-        result = step(self, progress)
-        if self.step == 5 and self.replicas.rank == 0:
+    def step_and_interrupt(self, items, progress):
+        result = step(self, items, progress)
+        if self.step == 5 and self.fabric.is_global_zero:
             os.kill(os.getpid(), signal.SIGTERM)
         return result
 

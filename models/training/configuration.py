@@ -1,0 +1,92 @@
+"""Configuration files: which model is trained, how, on what mixtures; every key is checked."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from ...runtime.errors import HearloopError
+from ..simulation.recipe import Recipe
+from .loss import LossWeights
+from .settings import Selection, Settings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+SHIPPED = Path(__file__).parent / "configs"
+Table = TypeVar("Table")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """model : its name; config : arguments of its constructor; and a table for each of the others."""
+
+    model: str
+    config: dict[str, Any] = field(default_factory=dict)
+    training: Settings = field(default_factory=Settings)
+    loss: LossWeights = field(default_factory=LossWeights)
+    selection: Selection = field(default_factory=Selection)
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+def read_configuration(name_or_path: str) -> Configuration:
+    """Read a `.toml` file, or the configuration that ships for a model; a model without one has the defaults.
+
+    Raises
+    ------
+    HearloopError
+        If the file cannot be read, or a key is unknown, missing or has a wrong value; the message names the key.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = SHIPPED / f"{name_or_path}.toml"
+        if not path.exists():
+            return Configuration(name_or_path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise HearloopError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise HearloopError(f"{path}: not a TOML file ({error})") from error
+    return checked(Configuration, content, str(path))
+
+
+def checked(kind: type[Table], values: Mapping[str, Any], where: str, prefix: str = "") -> Table:
+    """Make a dataclass of a table of values; raises HearloopError that names the key, the value and the type."""
+    types = get_type_hints(kind)
+    names = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in names:
+            raise HearloopError(f"{where}: key {prefix + key!r} is unknown; known are {', '.join(sorted(names))}")
+    for item in fields(kind):  # type: ignore[arg-type]
+        if item.default is MISSING and item.default_factory is MISSING and item.name not in values:
+            raise HearloopError(f"{where}: key {prefix + item.name!r} is missing")
+    ready = {key: _value(types[key], value, where, prefix + key) for key, value in values.items()}
+    try:
+        return kind(**ready)
+    except HearloopError as error:
+        raise HearloopError(f"{where}: {prefix.rstrip('.') or 'the file'}: {error}") from error
+
+
+def _value(expected: Any, value: Any, where: str, key: str) -> Any:
+    if hasattr(expected, "__dataclass_fields__"):
+        if not isinstance(value, Mapping):
+            raise HearloopError(f"{where}: key {key!r} is {value!r}; expected a table")
+        return checked(expected, value, where, f"{key}.")
+    if expected is float and type(value) is int:
+        return float(value)
+    parts = getattr(expected, "__args__", ())
+    if getattr(expected, "__origin__", None) is tuple and isinstance(value, list):
+        kinds = [parts[0]] * len(value) if Ellipsis in parts else list(parts)
+        if len(kinds) == len(value):
+            return tuple(
+                _value(kind, each, where, f"{key}[{at}]")
+                for at, (kind, each) in enumerate(zip(kinds, value, strict=True))
+            )
+    if type(value) is not getattr(expected, "__origin__", expected):
+        name = str(expected) if parts else expected.__name__
+        raise HearloopError(f"{where}: key {key!r} is {value!r}; expected {name}")
+    return value

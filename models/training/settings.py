@@ -1,0 +1,69 @@
+"""How to train, and what the best checkpoint is."""
+
+from dataclasses import dataclass
+
+from ...runtime.errors import HearloopError
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. The run ends after `steps`, or after `minutes` of training if steps is 0.
+
+    batch : items of a step, over all processes; seconds : length of an item
+    largest_gradient : norm to which the gradient is clipped
+    average_decay : of the exponential average of the weights, which is what is validated and kept
+    precision : "32-true", "bf16-mixed" or "16-mixed", as in Lightning Fabric
+    workers : processes that make mixtures beside each process that trains; 0: it makes its own
+    """
+
+    minutes: float = 80.0
+    steps: int = 0
+    batch: int = 8
+    seconds: float = 2.56
+    learning_rate: float = 2e-3
+    last_learning_rate: float = 2e-5
+    warmup_steps: int = 200
+    weight_decay: float = 1e-3
+    largest_gradient: float = 20.0
+    average_decay: float = 0.999
+    precision: str = "32-true"
+    workers: int = 0
+    validate_every: int = 250
+    save_every: int = 50
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.steps <= 0 and self.minutes <= 0:
+            raise HearloopError(f"minutes is {self.minutes} and steps is {self.steps}; expected one above zero")
+        if self.batch < 1 or self.seconds < 0.5:
+            raise HearloopError(f"batch is {self.batch}, seconds is {self.seconds}; expected at least 1 and 0.5")
+        if self.precision not in PRECISIONS:
+            raise HearloopError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}")
+        for name in ("validate_every", "save_every", "largest_gradient"):
+            if getattr(self, name) <= 0:
+                raise HearloopError(f"{name} is {getattr(self, name)}; expected more than zero")
+        for name in ("workers", "warmup_steps", "learning_rate", "last_learning_rate", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise HearloopError(f"{name} is {getattr(self, name)}; expected zero or more")
+        if not 0 <= self.average_decay < 1:
+            raise HearloopError(f"average_decay is {self.average_decay}; expected at least 0 and less than 1")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The score by which the best checkpoint is chosen: a weighted sum of measures on validation.
+
+    si_sdr_improvement_db : weight of the SI-SDR improvement in dB
+    pesq_wb : weight of the mean PESQ, wide-band; 0: it is not measured
+    clean_si_sdr_db : weight of the SI-SDR of clean voices through the model
+    """
+
+    si_sdr_improvement_db: float = 1.0
+    pesq_wb: float = 0.0
+    clean_si_sdr_db: float = 0.0
+
+    def score(self, found: dict[str, float]) -> float:
+        """The score of what was measured."""
+        return sum(getattr(self, name) * found[name] for name in self.__dataclass_fields__ if getattr(self, name))

@@ -1,0 +1,59 @@
+"""The endless stream of training items, from any step on."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ..simulation.mixture import Simulator
+
+
+class _Batches(Dataset):
+    """Batch number `step` of one process; item i depends on the seed and i alone."""
+
+    def __init__(self, simulator: Simulator, seed: int, batch: int, first: int, count: int, samples: int):
+        self.simulator, self.seed, self.samples = simulator, seed, samples
+        self.batch, self.first, self.count = batch, first, count
+
+    def __getitem__(self, step: int) -> torch.Tensor:
+        start = step * self.batch + self.first
+        return torch.from_numpy(self.simulator.items(self.seed, start, self.count, self.samples))
+
+
+class _Steps:
+    """Step numbers from `first` on."""
+
+    def __init__(self, first: int):
+        self.first = first
+
+    def __iter__(self) -> Iterator[int]:
+        step = self.first
+        while True:
+            yield step
+            step += 1
+
+
+def batches(
+    simulator: Simulator,
+    *,
+    seed: int,
+    step: int,
+    batch: int,
+    samples: int,
+    rank: int = 0,
+    processes: int = 1,
+    workers: int = 0,
+) -> Iterator[torch.Tensor]:
+    """The share of process `rank` in the batches from `step` on, float32 [batch / processes, 1 + targets, samples].
+
+    A batch is the same, item by item, however many processes and workers make it, and whatever step is the first.
+    """
+    share = batch // processes
+    return iter(
+        DataLoader(
+            _Batches(simulator, seed, batch, rank * share, share, samples),
+            batch_size=None,
+            sampler=_Steps(step),  # type: ignore[arg-type]
+            num_workers=workers,
+        )
+    )
