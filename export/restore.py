@@ -13,12 +13,7 @@ from ..runtime.bundle import BundleInfo, load_bundle
 from ..runtime.golden import Golden
 from .onnx import ExportError, export_graph
 
-# How a constant of the graph may depend on a parameter, element by element, and the inverse of it.
-FORMS = (
-    (lambda value: value, lambda value: value),
-    (lambda value: -np.exp(value), lambda value: np.log(-value)),  # the decay of a state space layer
-)
-SPACING = 2.0**-21  # of the marks, from one to two: four times that of float32, so that their exponentials differ too
+SPACING = 2.0**-21  # of the marks, from one to two: four times that of float32
 
 
 def restore(model: nn.Module, name_or_path: str | Path) -> None:
@@ -37,36 +32,29 @@ def restore(model: nn.Module, name_or_path: str | Path) -> None:
     """
     bundle = load_bundle(name_or_path)
     held = {item.name: numpy_helper.to_array(item) for item in onnx.load_from_string(bundle.model).graph.initializer}
-    new_values, places = _mark(model)
-    probe = export_graph(model.eval())
-    for item in probe.graph.initializer:
+    parameters = _mark(model)
+    values = np.concatenate([parameter.detach().numpy().ravel() for parameter in parameters])
+    for item in export_graph(model.eval()).graph.initializer:
         marks = numpy_helper.to_array(item)
-        if marks.dtype != np.float32 or marks.size == 0:
+        if marks.dtype != np.float32:
             continue
         if item.name not in held or held[item.name].shape != marks.shape:
             found = list(held[item.name].shape) if item.name in held else "missing"
             raise ExportError(f"{name_or_path}: {item.name!r} is {found}, expected {list(marks.shape)}")
-        for mark, value in zip(marks.ravel().tolist(), held[item.name].ravel(), strict=True):
-            if mark in places:
-                values, at, form = places[mark]
-                values[at] = FORMS[form][1](value)
+        for inverse, tolerance in ((_same, 0.01), (_logarithm, 0.3)):
+            places = (inverse(marks.astype(np.float64)) - 1) / SPACING - 0.5
+            known = (abs(places - np.rint(places)) < tolerance) & (places > -0.5) & (places < len(values) - 0.5)
+            values[np.rint(places[known]).astype(int)] = inverse(held[item.name][known])
+    parts = np.split(values, np.cumsum([parameter.numel() for parameter in parameters])[:-1])
     with torch.no_grad():
-        for parameter, values in new_values:
-            parameter.copy_(torch.from_numpy(values).view(parameter.shape))
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.copy_(torch.from_numpy(part).view(parameter.shape))
     if bundle.info.golden is not None:
         _compare(model, bundle.info, bundle.info.golden)
 
 
-def _mark(
-    model: nn.Module,
-) -> tuple[list[tuple[nn.Parameter, np.ndarray]], dict[float, tuple[np.ndarray, int, int]]]:
-    """Give every parameter numbers of its own.
-
-    Returns each parameter with its values in a row, and for each number, as it may occur in the graph, these values,
-    the position in them, and the form in which it occurs.
-    """
-    if sum(parameter.numel() for parameter in model.parameters()) > 1 / SPACING:
-        raise ExportError(f"{type(model).__name__} has more parameters than there are numbers to mark them")
+def _mark(model: nn.Module) -> list[nn.Parameter]:
+    """Number all elements of all parameters through, and return these; batch norms become ones that only shift."""
     gains = set()
     for layer in model.modules():
         if isinstance(layer, _BatchNorm):
@@ -74,20 +62,26 @@ def _mark(
             assert layer.running_var is not None
             layer.running_var.fill_(1 - layer.eps)
             gains.add(id(layer.weight))
-    new_values, places, marked = [], {}, 0
-    for parameter in model.parameters():
-        if id(parameter) in gains:
-            continue
+    parameters = [parameter for parameter in model.parameters() if id(parameter) not in gains]
+    marked = 0
+    for parameter in parameters:
         # Half a spacing aside, where no constant of an architecture lies.
-        marks = (1 + SPACING * (0.5 + np.arange(marked, marked + parameter.numel()))).astype(np.float32)
+        marks = 1 + SPACING * (0.5 + np.arange(marked, marked + parameter.numel()))
         marked += parameter.numel()
-        values = marks.copy()
-        for form, (forward, _) in enumerate(FORMS):
-            places.update({number: (values, at, form) for at, number in enumerate(forward(marks).tolist())})
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(marks).view(parameter.shape))
-        new_values.append((parameter, values))
-    return new_values, places
+    if marked > 1 / SPACING:
+        raise ExportError(f"{type(model).__name__} has {marked} parameters; expected at most {round(1 / SPACING)}")
+    return parameters
+
+
+def _same(value: np.ndarray) -> np.ndarray:
+    return value
+
+
+def _logarithm(value: np.ndarray) -> np.ndarray:
+    """What a state space layer makes minus the exponential of; zero where there is none."""
+    return np.log(np.where(value < 0, -value, 1))
 
 
 def _compare(model: nn.Module, info: BundleInfo, golden: Golden) -> None:

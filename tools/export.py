@@ -87,7 +87,11 @@ def _quality(path: Path, name: str) -> list[dict[str, Any]]:
         content = json.loads(path.read_text())
         system = {system["name"]: system for system in content["systems"]}[name]
         test = f"{content['mixtures']} mixtures of unseen voices and noises, -5 to 15 dB, seed {content['seed']}"
-        means = {measure: round(found["mean"], 3) for measure, found in system["bands"]["all"].items()}
+        means = {
+            measure: round(found["mean"], 3)
+            for measure, found in system["bands"]["all"].items()
+            if found["mean"] is not None
+        }
         clean_db = round(system["clean_si_sdr_db"]["mean"], 2)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HearloopError(f"{path}: holds no result of `hearloop evaluate --json` for {name!r} ({error})") from error

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from ...runtime.errors import HearloopError
 from ..simulation.recipe import Recipe
@@ -78,15 +78,15 @@ def _value(expected: Any, value: Any, where: str, key: str) -> Any:
         return checked(expected, value, where, f"{key}.")
     if expected is float and type(value) is int:
         return float(value)
-    parts = getattr(expected, "__args__", ())
-    if getattr(expected, "__origin__", None) is tuple and isinstance(value, list):
+    origin, parts = get_origin(expected) or expected, get_args(expected)
+    if origin is tuple and isinstance(value, list):
         kinds = [parts[0]] * len(value) if Ellipsis in parts else list(parts)
         if len(kinds) == len(value):
             return tuple(
                 _value(kind, each, where, f"{key}[{at}]")
                 for at, (kind, each) in enumerate(zip(kinds, value, strict=True))
             )
-    if type(value) is not getattr(expected, "__origin__", expected):
+    if type(value) is not origin:
         name = str(expected) if parts else expected.__name__
         raise HearloopError(f"{where}: key {key!r} is {value!r}; expected {name}")
     return value

@@ -24,7 +24,7 @@ from .compiled import compile_layers
 from .configuration import Configuration
 from .journal import Journal
 from .loss import Loss
-from .machines import StopRequest, is_cpu
+from .machines import StopRequest, is_cpu, summed
 from .stream import batches
 from .validate import validate
 
@@ -121,7 +121,7 @@ class Training:
     def _decide(self) -> tuple[float, bool]:
         """The spent part of the budget, and whether to stop: the first process decides for all."""
         news = [self._progress(), float(bool(self.stop))] if self.fabric.is_global_zero else [0.0, 0.0]
-        progress, stopped = self.fabric.all_reduce(torch.tensor(news), reduce_op="sum").tolist()
+        progress, stopped = summed(self.fabric, torch.tensor(news)).tolist()
         return progress, bool(stopped)
 
     def _step(self, items: torch.Tensor, progress: float) -> float:
@@ -140,11 +140,11 @@ class Training:
         return mean_loss
 
     def _share_statistics(self, loss: torch.Tensor) -> float:
-        """Average the statistics of batch norms over the processes, as DDP does the gradients; returns the mean loss."""
+        """Average the statistics of batch norms over the processes, as DDP does gradients; returns the mean loss."""
         buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
         if self.fabric.world_size > 1:
             flat = torch.cat([part.flatten() for part in buffers] + [loss.view(1)])
-            flat = self.fabric.all_reduce(flat, reduce_op="mean")
+            flat = summed(self.fabric, flat) / self.fabric.world_size
             for part, mean in zip(buffers, flat[:-1].split([part.numel() for part in buffers]), strict=True):
                 part.copy_(mean.view_as(part))
             loss = flat[-1]

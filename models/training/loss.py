@@ -55,8 +55,9 @@ class Loss(torch.nn.Module):
     def __init__(self, weights: LossWeights, window: str):
         super().__init__()
         self.weights = weights
-        transforms = [_Transform(length) for length in weights.resolutions] or [_Pair(window)]
-        self.transforms = torch.nn.ModuleList(transforms)
+        self.transforms = torch.nn.ModuleList(_Transform(length) for length in weights.resolutions)
+        if not weights.resolutions:
+            self.transforms.append(_Pair(window))
 
     def forward(self, estimate: torch.Tensor, target: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
         """Estimate and target [batch, targets, samples], mixture [batch, samples], aligned; returns a scalar."""
@@ -153,6 +154,7 @@ class _Transform(torch.nn.Module):
         super().__init__()
         self.length = length
         self.register_buffer("window", torch.hann_window(length), persistent=False)
+        self.window: torch.Tensor
 
     def forward(self, audio: torch.Tensor) -> torch.Tensor:
         flat = audio.reshape(-1, audio.shape[-1])

@@ -93,5 +93,12 @@ def run_on(fabric: Fabric, work: Callable[[Fabric], Any]) -> Any:
     return fabric.launch(work)
 
 
+def summed(fabric: Fabric, values: torch.Tensor) -> torch.Tensor:
+    """The sum over all processes, the same bits in each."""
+    total = fabric.all_reduce(values, reduce_op="sum")
+    assert isinstance(total, torch.Tensor)
+    return total
+
+
 def _only_cpu() -> bool:
     return not (torch.cuda.is_available() or torch.backends.mps.is_available())

@@ -53,7 +53,7 @@ def batches(
         DataLoader(
             _Batches(simulator, seed, batch, rank * share, share, samples),
             batch_size=None,
-            sampler=_Steps(step),  # type: ignore[arg-type]
+            sampler=_Steps(step),
             num_workers=workers,
         )
     )

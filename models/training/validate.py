@@ -11,6 +11,7 @@ from ..frontend import enhance
 from ..simulation.corpus import SAMPLE_RATE
 from ..simulation.mixture import Mixture
 from ..simulation.validation import ValidationSet
+from .machines import summed
 from .metrics import si_sdr_db
 
 BATCH = 4
@@ -28,15 +29,13 @@ def validate(model: nn.Module, items: ValidationSet, fabric: Fabric, with_pesq: 
     enhanced = _enhance(model, noisy, fabric)
     before = [_si_sdr_db(item.noisy, item.target) for item in noisy]
     after = [_si_sdr_db(found, item.target) for found, item in zip(enhanced, noisy, strict=True)]
-    kept = [
-        _si_sdr_db(found, item.target) for found, item in zip(_enhance(model, clean, fabric), clean, strict=True)
-    ]
+    kept = [_si_sdr_db(found, item.target) for found, item in zip(_enhance(model, clean, fabric), clean, strict=True)]
     sums = [sum(after) - sum(before), len(noisy), sum(kept), len(clean)]
     if with_pesq:
         scores = [_pesq_wb(found, item.target) for found, item in zip(enhanced, noisy, strict=True)]
         sums += [float(np.nansum(scores)), int(np.isfinite(scores).sum())]
     model.train(was_training)
-    total = fabric.all_reduce(torch.tensor(sums, dtype=torch.float32), reduce_op="sum").tolist()
+    total = summed(fabric, torch.tensor(sums, dtype=torch.float32)).tolist()
     names = ("si_sdr_improvement_db", "clean_si_sdr_db", "pesq_wb")
     return {name: total[at] / max(total[at + 1], 1) for name, at in zip(names, range(0, len(total), 2), strict=False)}
 

@@ -1,5 +1,7 @@
 """Other people's streaming models, run exactly as they were published, for comparison on the same mixtures."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +65,12 @@ class Dtln:
         return output[past : past + len(audio)]
 
 
-def read_peers(folder: Path) -> list[Gtcrn | Dtln]:
-    """The peers in `folder` (subfolders gtcrn and dtln); raises HearloopError if there are none."""
-    peers = [peer(folder / name) for name, peer in (("gtcrn", Gtcrn), ("dtln", Dtln)) if (folder / name).is_dir()]
+def read_peers(folder: Path) -> list[Callable[[], Gtcrn | Dtln]]:
+    """What opens the peers in `folder` (subfolders gtcrn and dtln); raises HearloopError if there are none."""
+    known: tuple[tuple[str, type[Gtcrn | Dtln]], ...] = (("gtcrn", Gtcrn), ("dtln", Dtln))
+    peers: list[Callable[[], Gtcrn | Dtln]] = [
+        partial(peer, folder / name) for name, peer in known if (folder / name).is_dir()
+    ]
     if not peers:
         raise HearloopError(f"{folder}: no peers; expected subfolders gtcrn (gtcrn_simple.onnx) or dtln (model_*.onnx)")
     return peers

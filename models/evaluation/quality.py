@@ -1,0 +1,80 @@
+"""Measures of one enhanced recording: against the clean one, or by a network that has heard many."""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from pesq import NoUtterancesError, pesq
+from pystoi import stoi
+
+from ...runtime.errors import HearloopError
+from ..simulation.corpus import SAMPLE_RATE
+from ..training.metrics import si_sdr_db
+
+DNSMOS_SAMPLES = 144160  # 9.01 s, the length that the network listens to
+# From the network's raw scores to opinion scores, as published with it.
+DNSMOS_SCALES = {
+    "dnsmos_sig": (-0.08397278, 1.22083953, 0.0052439),
+    "dnsmos_bak": (-0.13166888, 1.60915514, -0.39604546),
+    "dnsmos_ovrl": (-0.06766283, 1.11546468, 0.04602535),
+}
+
+
+def measure(estimate: np.ndarray, target: np.ndarray, with_dnsmos: bool = False) -> dict[str, float]:
+    """All measures of an estimate, float32 [samples] at 16 kHz; what is undefined is not a number."""
+    found = {
+        "si_sdr_db": si_sdr(estimate, target),
+        "pesq_wb": pesq_wb(estimate, target),
+        "estoi": float(stoi(target, estimate, SAMPLE_RATE, extended=True)),
+    }
+    return found | dnsmos(estimate) if with_dnsmos else found
+
+
+def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
+    """SI-SDR in dB; see `models.training.metrics`."""
+    return float(si_sdr_db(torch.from_numpy(estimate), torch.from_numpy(target)))
+
+
+def pesq_wb(estimate: np.ndarray, target: np.ndarray) -> float:
+    """PESQ wide-band (ITU-T P.862.2); not a number where it finds no utterance in the target."""
+    try:
+        return float(pesq(SAMPLE_RATE, target, estimate, "wb"))
+    except NoUtterancesError:
+        return float("nan")
+
+
+def dnsmos(audio: np.ndarray) -> dict[str, float]:
+    """Opinion scores that a network predicts without the clean recording: of speech, background, and overall (P.835).
+
+    Reddy, Gopal, Cutler, "DNSMOS P.835", ICASSP 2022. The network is the one in the package `speechmos`; shorter
+    recordings are repeated, longer ones heard in steps of a second.
+
+    Raises
+    ------
+    HearloopError
+        If the package is not installed.
+    """
+    while len(audio) < DNSMOS_SAMPLES:
+        audio = np.concatenate([audio, audio])
+    starts = range(0, len(audio) - DNSMOS_SAMPLES + 1, SAMPLE_RATE)
+    session = _dnsmos_session()
+    pieces = [np.clip(audio[start : start + DNSMOS_SAMPLES], -1, 1)[np.newaxis] for start in starts]
+    raw = np.mean([session.run(None, {"input_1": piece.astype(np.float32)})[0][0] for piece in pieces], axis=0)
+    return {
+        name: float(np.polyval(scale, value)) for (name, scale), value in zip(DNSMOS_SCALES.items(), raw, strict=True)
+    }
+
+
+@cache
+def _dnsmos_session() -> onnxruntime.InferenceSession:
+    # The package itself wants librosa, for another network; the file is all that is needed here.
+    package = importlib.util.find_spec("speechmos")
+    if package is None or not package.submodule_search_locations:
+        raise HearloopError("speechmos, which holds the network of DNSMOS, is not installed; pip install speechmos")
+    path = Path(package.submodule_search_locations[0]) / "dnsmos_models" / "sig_bak_ovr.onnx"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

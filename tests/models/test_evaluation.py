@@ -1,0 +1,184 @@
+"""Evaluation: no processing improves nothing, a better estimate scores better, and peers line up with their input."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("pesq", reason="pesq is not installed")
+pytest.importorskip("pystoi", reason="pystoi is not installed")
+
+from hearloop.models.evaluation.evaluate import ALL, evaluate
+from hearloop.models.evaluation.interval import interval
+from hearloop.models.evaluation.peers import read_peers
+from hearloop.models.evaluation.quality import dnsmos
+from hearloop.models.evaluation.recordings import of_validation, read_pairs
+from hearloop.models.evaluation.report import as_json, markdown
+from hearloop.models.evaluation.systems import CommandSystem, Unprocessed
+from hearloop.models.simulation.corpus import read_manifest
+from hearloop.models.simulation.validation import validation_set
+from hearloop.runtime.errors import HearloopError
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+needs_recordings = pytest.mark.skipif(
+    not (SHARED / "data" / "MANIFEST.csv").exists(), reason="the shared recordings are not here"
+)
+
+
+class Oracle:
+    """Knows the targets and returns halfway between mixture and target."""
+
+    name, latency_ms = "oracle", 1.0
+
+    def __init__(self, items):
+        self.items = items
+
+    def enhance(self, audio):
+        for item in self.items:
+            if np.array_equal(item.noisy, audio):
+                return (audio + item.target) / 2
+        raise AssertionError("unknown mixture")
+
+
+@pytest.fixture(scope="module")
+def items():
+    manifest = SHARED / "data" / "MANIFEST.csv"
+    return validation_set(read_manifest(manifest, "valid", "speech"), read_manifest(manifest, "valid", "noise"), 4, 2)
+
+
+@needs_recordings
+def test_no_processing_improves_nothing_and_half_the_noise_is_six_decibels_better(items):
+    noisy, clean = of_validation(items)
+    oracle = Oracle([*items.noisy, *items.clean])
+    unprocessed, oracle = evaluate([Unprocessed, lambda: oracle], noisy, clean)
+    assert unprocessed.bands[ALL]["si_sdr_improvement_db"].mean == 0
+    assert unprocessed.bands[ALL]["pesq_wb_improvement"].mean == 0
+    assert unprocessed.clean_si_sdr_db.mean > 60
+    assert set(unprocessed.bands) >= {ALL, "-5..0 dB", "0..5 dB", "5..10 dB", "10..15 dB"}
+    assert set(unprocessed.bands) >= {item.kind for item in items.noisy}
+    assert oracle.bands[ALL]["si_sdr_improvement_db"].mean == pytest.approx(6.0, abs=1.0)
+    for measure in ("pesq_wb", "estoi"):
+        assert oracle.bands[ALL][measure].mean > unprocessed.bands[ALL][measure].mean
+    table = markdown([unprocessed, oracle])
+    assert "| oracle | 1 ms | " in table
+
+
+@needs_recordings
+@pytest.mark.skipif(not (SHARED / "peers").is_dir(), reason="the peers' models are not here")
+def test_peers_line_up_with_their_input_and_reduce_noise(items):
+    for peer in (opener() for opener in read_peers(SHARED / "peers")):
+        item = items.clean[0]
+        assert peer.enhance(item.noisy[:-77]).shape == item.noisy[:-77].shape
+        cross = np.fft.irfft(
+            np.fft.rfft(peer.enhance(item.noisy), 1 << 17) * np.conj(np.fft.rfft(item.target, 1 << 17))
+        )
+        assert np.argmax(cross) == 0
+        noise = 0.05 * np.random.default_rng(0).standard_normal(32000).astype(np.float32)
+        assert np.std(peer.enhance(noise)[16000:]) < 0.3 * np.std(noise)
+
+
+def test_a_folder_without_peers_is_named(tmp_path):
+    with pytest.raises(HearloopError, match=f"{tmp_path.name}: no peers"):
+        read_peers(tmp_path)
+
+
+def test_an_interval_holds_the_mean_narrows_with_data_and_leaves_out_what_is_undefined():
+    rng = np.random.default_rng(1)
+    few, many = rng.standard_normal(20), rng.standard_normal(2000)
+    small, large = interval(few), interval([*many, float("nan")])
+    assert small.low < small.mean < small.high
+    assert large.count == 2000
+    assert large.high - large.low == pytest.approx(2 * 1.96 / np.sqrt(2000), rel=0.15)
+    assert small.high - small.low > 3 * (large.high - large.low)
+
+
+def voice(seed, seconds=2.0):
+    """Syllables of harmonics: enough of an utterance for every measure."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(int(16000 * seconds)) / 16000
+    sound = sum(np.sin(2 * np.pi * k * rng.uniform(100, 200) * time_s) / k for k in range(1, 15))
+    return (0.1 * sound * (1 + np.sin(2 * np.pi * 4 * time_s)) / 2).astype(np.float32)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two pairs, in the root at 5 dB and in a subfolder at 20 dB, at another rate."""
+    for part, share in (("noisy", 1), ("clean", 0)):
+        (tmp_path / part / "street").mkdir(parents=True)
+        noise = np.random.default_rng(9).standard_normal(32000)
+        for name, snr_db in (("one", 3), ("street/two", 20)):
+            clean = voice(len(name))
+            level = np.linalg.norm(clean) / np.linalg.norm(noise) * 10 ** (-snr_db / 20)
+            soundfile.write(tmp_path / part / f"{name}.wav", clean + share * level * noise, 16000, subtype="FLOAT")
+    return tmp_path
+
+
+def test_pairs_are_found_by_name_and_grouped_by_what_they_are(folder):
+    one, two = read_pairs(folder)
+    assert (one.name, one.groups) == ("one", ("0..5 dB",))
+    assert (two.name, two.groups) == ("street/two", ("from 15 dB", "street"))
+    (folder / "clean" / "one.wav").unlink()
+    with pytest.raises(HearloopError, match="no file for one"):
+        read_pairs(folder)
+    soundfile.write(folder / "clean" / "one.wav", np.zeros(100), 16000)
+    with pytest.raises(HearloopError, match="clean 100; expected as many"):
+        read_pairs(folder)
+    with pytest.raises(HearloopError, match="hold noisy/ and clean/"):
+        read_pairs(folder / "noisy")
+
+
+HALVE_LATE = """
+import sys, numpy, soundfile
+audio, rate = soundfile.read(sys.argv[1], dtype="float32")
+soundfile.write(sys.argv[2], 0.5 * numpy.pad(audio, (160, 0)), rate, subtype="FLOAT")
+"""
+
+
+def test_another_program_is_measured_without_its_delay_and_its_failure_is_told(tmp_path):
+    program = tmp_path / "tool.py"
+    program.write_text(HALVE_LATE)
+    system = CommandSystem(f"{sys.executable} {program} {{input}} {{output}}")
+    audio = voice(1)
+    np.testing.assert_allclose(system.enhance(audio), audio / 2, atol=1e-6)
+    program.write_text("raise SystemExit('no licence')")
+    with pytest.raises(HearloopError, match="no licence"):
+        system.enhance(audio)
+    with pytest.raises(HearloopError, match=r"expected the words \{input\}"):
+        CommandSystem("tool")
+
+
+class Halver:
+    name, latency_ms = "halver", 0.0
+
+    def enhance(self, audio):
+        return audio / 2
+
+
+def test_results_do_not_depend_on_the_number_of_processes(folder):
+    recordings = read_pairs(folder)
+    found = [json.dumps(as_json(evaluate([Unprocessed], recordings, processes=n)), allow_nan=False) for n in (1, 2)]
+    # ESTOI adds a little noise of its own before it divides.
+    one, two = (json.loads(text, parse_float=lambda number: round(float(number), 9)) for text in found)
+    assert one == two
+
+
+def test_the_network_of_dnsmos_prefers_silence_around_a_voice_to_noise():
+    pytest.importorskip("speechmos", reason="speechmos is not installed")
+    clean = voice(2)
+    noisy = clean + 0.05 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
+    before, after = dnsmos(noisy), dnsmos(clean)
+    assert all(1 <= value <= 5 for value in [*before.values(), *after.values()])
+    assert after["dnsmos_bak"] > before["dnsmos_bak"]
+
+
+def test_pictures_are_written(folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    from hearloop.models.evaluation.plots import plot_scatter, plot_spectrograms
+
+    recordings = read_pairs(folder)
+    plot_spectrograms(tmp_path / "spectrograms.png", recordings[0], [Halver()])
+    plot_scatter(tmp_path / "scatter.png", evaluate([Halver], recordings))
+    assert all((tmp_path / f"{name}.png").stat().st_size > 5000 for name in ("spectrograms", "scatter"))

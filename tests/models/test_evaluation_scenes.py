@@ -1,0 +1,76 @@
+"""Measures of directions and of the right talker: what they must be for signals whose answer is known."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("pesq", reason="pesq is not installed")
+pytest.importorskip("pystoi", reason="pystoi is not installed")
+
+from hearloop.models.evaluation.selection import is_wrong_talker, leakage_db, reopening_s
+from hearloop.models.evaluation.spatial import ild_error_db, interaural_delay_s, itd_error_us
+
+
+def noise(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32) * 0.1
+
+
+def at_two_ears(mono, delay_samples, level_db):
+    """The right ear hears later and softer."""
+    late = np.roll(mono, delay_samples) * np.float32(10 ** (-level_db / 20))
+    return np.stack([mono, late])
+
+
+@settings(max_examples=20, deadline=None)
+@given(delay=st.integers(-12, 12), other=st.integers(-12, 12), gain=st.floats(0.01, 10))
+def test_the_time_error_is_the_difference_of_the_delays_at_any_level(delay, other, gain):
+    mono = noise(3, 8000)
+    target, estimate = at_two_ears(mono, delay, 0), at_two_ears(gain * mono, other, 3)
+    assert interaural_delay_s(target) == pytest.approx(delay / 16000, abs=1e-5)
+    assert itd_error_us(estimate, target) == pytest.approx(abs(delay - other) / 16000 * 1e6, abs=10)
+
+
+@settings(max_examples=20, deadline=None)
+@given(level_db=st.floats(-20, 20), other_db=st.floats(-20, 20))
+def test_the_level_error_is_the_difference_of_the_level_differences(level_db, other_db):
+    mono = noise(4, 8000)
+    found = ild_error_db(at_two_ears(mono, 0, other_db), at_two_ears(mono, 0, level_db))
+    assert found == pytest.approx(abs(level_db - other_db), abs=0.01)
+
+
+def test_one_gain_for_both_ears_keeps_the_direction_and_silence_has_none():
+    ears = at_two_ears(noise(5, 8000), 5, 7)
+    assert ild_error_db(0.2 * ears, ears) == pytest.approx(0, abs=1e-3)
+    assert itd_error_us(0.2 * ears, ears) == 0
+    assert np.isnan(ild_error_db(ears, 0 * ears))
+    assert np.isnan(itd_error_us(ears, 0 * ears))
+
+
+def test_leakage_is_the_level_in_the_pauses_alone():
+    target, other = noise(6, 32000), noise(7, 32000)
+    target[8000:24000] = 0
+    mixture = target + other
+    for gain in (1.0, 0.1):
+        estimate = mixture.copy()
+        estimate[11200:24000] *= gain
+        assert leakage_db(estimate, target, mixture) == pytest.approx(20 * np.log10(gain), abs=0.01)
+    assert np.isnan(leakage_db(mixture, noise(6, 32000), mixture))
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.05, 0.3])
+def test_reopening_takes_as_long_as_the_output_stays_closed_after_a_pause(late_s):
+    target = noise(8, 48000)
+    target[8000:24000] = 0
+    estimate = target.copy()
+    estimate[24000 : 24000 + int(late_s * 16000)] = 0
+    assert reopening_s(estimate, target) == pytest.approx(late_s, abs=0.011)
+    assert reopening_s(0.51 * target, target) == pytest.approx(0, abs=0.011)
+    assert reopening_s(0 * target, target) == pytest.approx(1.5)
+    assert np.isnan(reopening_s(estimate, noise(8, 48000)))
+
+
+def test_the_wrong_talker_is_the_one_that_the_output_resembles_more():
+    target, other, third = noise(9, 8000), noise(10, 8000), noise(11, 8000)
+    assert not is_wrong_talker(target + 0.5 * other, target, [other, third])
+    assert is_wrong_talker(0.5 * target + other, target, [third, other])
