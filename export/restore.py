@@ -8,6 +8,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from ..runtime.bundle import BundleInfo, load_bundle
 from ..runtime.golden import Golden
@@ -55,14 +56,21 @@ def restore(model: nn.Module, name_or_path: str | Path) -> None:
 
 def _mark(model: nn.Module) -> list[nn.Parameter]:
     """Number all elements of all parameters through, and return these; batch norms become ones that only shift."""
-    gains = set()
+    fixed = set()
+    before = None
     for layer in model.modules():
         if isinstance(layer, _BatchNorm):
             layer.reset_parameters()
             assert layer.running_var is not None
             layer.running_var.fill_(1 - layer.eps)
-            gains.add(id(layer.weight))
-    parameters = [parameter for parameter in model.parameters() if id(parameter) not in gains]
+            fixed.add(id(layer.weight))
+            if isinstance(before, _ConvNd) and before.bias is not None:
+                # The graph holds the sum of both offsets; one of them can carry it.
+                before.bias.data.zero_()
+                fixed.add(id(before.bias))
+        if not any(True for _ in layer.children()):
+            before = layer
+    parameters = [parameter for parameter in model.parameters() if id(parameter) not in fixed]
     marked = 0
     for parameter in parameters:
         # Half a spacing aside, where no constant of an architecture lies.

@@ -61,9 +61,9 @@ def _rise(length: int) -> np.ndarray:
     return np.sin(np.pi / 2 * (np.arange(length) + 0.5) / length)
 
 
-def _overlap_add_window() -> np.ndarray:
+def _overlap_add_window(hop: int = HOP_LENGTH) -> np.ndarray:
     rise = _rise(LOOKAHEAD)
-    return np.concatenate([rise**2, np.ones(HOP_LENGTH - LOOKAHEAD), rise[::-1] ** 2])
+    return np.concatenate([rise**2, np.ones(hop - LOOKAHEAD), rise[::-1] ** 2])
 
 
 def _symmetric() -> WindowPair:
@@ -71,11 +71,11 @@ def _symmetric() -> WindowPair:
     return WindowPair("symmetric-192", window, window)
 
 
-def _asymmetric(n_fft: int) -> WindowPair:
+def _asymmetric(n_fft: int, hop: int = HOP_LENGTH) -> WindowPair:
     analysis = np.concatenate([_rise(n_fft - LOOKAHEAD), _rise(LOOKAHEAD)[::-1]])
-    overlap_add = _overlap_add_window()
+    overlap_add = _overlap_add_window(hop)
     synthesis = overlap_add / analysis[-len(overlap_add) :]
-    return WindowPair(f"asymmetric-{n_fft}-192", analysis, synthesis)
+    return WindowPair(f"asymmetric-{n_fft}-{hop + LOOKAHEAD}", analysis, synthesis, hop)
 
 
 def _root_hann(n_fft: int) -> WindowPair:
@@ -84,7 +84,8 @@ def _root_hann(n_fft: int) -> WindowPair:
     return WindowPair(f"symmetric-{n_fft}", window, window, n_fft // 2, n_fft // 2)
 
 
-WINDOW_PAIRS = {pair.name: pair for pair in (_symmetric(), _asymmetric(512), _root_hann(512))}
+# The one with a hop of 256 is 20 ms late; it is there to learn what a longer hop would give.
+WINDOW_PAIRS = {pair.name: pair for pair in (_symmetric(), _asymmetric(512), _asymmetric(512, 256), _root_hann(512))}
 
 
 def window_pair(name: str) -> WindowPair:

@@ -22,6 +22,18 @@ VERBS = {
     "export": "turn a training checkpoint into a bundle",
 }
 
+# The extra that brings a package which a verb may miss.
+EXTRAS = {
+    "torch": "train",
+    "lightning_fabric": "train",
+    "onnx": "train",
+    "tomli": "train",
+    "joblib": "train",
+    "pesq": "eval",
+    "pystoi": "eval",
+    "matplotlib": "plot",
+}
+
 
 def build_parser(verb: str | None) -> argparse.ArgumentParser:
     """The parser of the command; only the verb that is asked for is imported."""
@@ -47,9 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"hearloop: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
-        extra = {"torch": "train", "onnx": "train", "pesq": "eval", "pystoi": "eval", "matplotlib": "plot"}.get(
-            (error.name or "").partition(".")[0]
-        )
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:
             raise
         print(f"hearloop: {error.name} is not installed; `pip install hearloop[{extra}]` adds it", file=sys.stderr)

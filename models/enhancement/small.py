@@ -35,23 +35,35 @@ class EnhanceSmall(nn.Module):
     bands : int
     blocks : int
         Number of dual-path blocks.
+    window : str
+        Window pair; the strided convolution takes four bins a step of 257, and two of the 97 of a short window.
 
     State: {"level", "encoder", "blocks", "decoder"}.
     """
 
     task = "enhance"
-    window = "asymmetric-512-192"
     channels_in = 1
     channels_out = 1
 
-    def __init__(self, channels: int = 16, hidden: int = 24, bands: int = 20, blocks: int = 2):
+    def __init__(
+        self,
+        channels: int = 16,
+        hidden: int = 24,
+        bands: int = 20,
+        blocks: int = 2,
+        window: str = "asymmetric-512-192",
+    ):
         super().__init__()
-        pair = window_pair(self.window)
-        rate, wide = 16000, 64
+        self.window = window
+        pair = window_pair(window)
+        rate, stride = 16000, 4 if pair.bins > 128 else 2
+        wide, kernel, padding = (pair.bins - 1) // stride, (1, 2 * stride), (0, stride // 2)
         self.level = ExponentialAverage(time_constant=1.0 * rate / pair.hop_length)
         self.silence = float((pair.analysis**2).sum()) * 10 ** (SILENCE_DBFS / 10)
         self.split = nn.Sequential(
-            nn.Conv2d(3, channels, (1, 8), (1, 4), (0, 2), bias=False), nn.BatchNorm2d(channels), nn.PReLU(channels)
+            nn.Conv2d(3, channels, kernel, (1, stride), padding, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.PReLU(channels),
         )
         self.encoder = _convolution_block(channels, wide)
         filters = erb_filters(wide, bands, rate)
@@ -62,7 +74,7 @@ class EnhanceSmall(nn.Module):
         self.expand = nn.Parameter((filters / filters.sum(1, keepdim=True)).T.clone())
         self.skip = nn.Conv2d(channels, channels, 1)
         self.decoder = _convolution_block(channels, wide)
-        self.mask = nn.ConvTranspose2d(channels, 2, (1, 8), (1, 4), (0, 2), (0, 1))
+        self.mask = nn.ConvTranspose2d(channels, 2, kernel, (1, stride), padding, (0, 1))
         assert self.mask.bias is not None
         with torch.no_grad():
             # An untrained model passes its input with a gain of one.

@@ -9,9 +9,17 @@ import pytest
 import soundfile
 import torch
 
+from hearloop.export.restore import restore
+from hearloop.models import build
+from hearloop.models.simulation.corpus import read_folder
+from hearloop.models.simulation.mixture import Simulator
+from hearloop.models.simulation.recipe import Recipe
+from hearloop.models.simulation.rooms import simulate_rooms
 from hearloop.models.training.average import WeightAverage
-from hearloop.models.training.checkpoint import model_of_checkpoint, read_checkpoint, write_checkpoint
+from hearloop.models.training.checkpoint import load_weights, model_of_checkpoint, read_checkpoint, write_checkpoint
+from hearloop.models.training.journal import Journal
 from hearloop.models.training.loop import Training
+from hearloop.models.training.stream import batches
 from hearloop.runtime.errors import HearloopError
 from hearloop.tools import train
 
@@ -153,3 +161,48 @@ def test_the_average_of_constant_weights_is_those_weights_and_follows_a_change()
     for step in range(200, 207):
         average.update(layer, step)
     assert torch.allclose(layer.weight - average.weights["weight"], torch.full((2, 2), 0.9**7), atol=1e-4)
+
+
+def test_a_run_begins_with_the_weights_of_another_or_of_a_bundle(folders, tmp_path):
+    first = tmp_path / "first"
+    run(folders, first, "--steps=2", "--validate-every=2")
+    weights = read_checkpoint(first / "best.pt")["weights"]
+    model = build("enhance-small")
+    load_weights(model, first / "best.pt")
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    # A rate of zero: the weights stay what they were in the bundle, and so does what the model computes.
+    still = ["--steps=1", "--validate-every=1", "--learning-rate=0", "--from=enhance-small"]
+    run(folders, tmp_path / "second", *still)
+    content = read_checkpoint(tmp_path / "second" / "last.pt")
+    assert content["training"]["began_with"] == "enhance-small"
+    expected = build("enhance-small")
+    restore(expected, "enhance-small")
+    kernel = "split.0.weight"
+    torch.testing.assert_close(content["weights"][kernel], expected.state_dict()[kernel], rtol=1e-3, atol=1e-4)
+    with pytest.raises(HearloopError, match="none of its"):
+        load_weights(torch.nn.Linear(3, 3), first / "best.pt")
+
+
+def test_a_batch_is_the_same_whoever_makes_it_and_whatever_came_before(folders):
+    corpora = [read_folder(folders / kind) for kind in ("speech", "noise")]
+    simulator = Simulator(Recipe(), *corpora, simulate_rooms(np.random.default_rng(0), 2))
+    how = {"seed": 3, "batch": 4, "samples": 4096}
+    whole = batches(simulator, step=0, **how)
+    next(whole)
+    expected = next(whole)
+    assert torch.equal(next(batches(simulator, step=1, workers=1, **how)), expected)
+    halves = [next(batches(simulator, step=1, rank=rank, processes=2, **how)) for rank in range(2)]
+    assert torch.equal(torch.cat(halves), expected)
+
+
+def test_the_log_goes_to_tensorboard_as_well_where_that_is_installed(tmp_path):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    Journal(tmp_path, tensorboard=True).write({"step": 1, "loss": 2.0})
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_a_log_that_an_older_version_began_keeps_its_columns(tmp_path):
+    (tmp_path / "log.csv").write_text("step,loss\n1,3\n")
+    Journal(tmp_path).write({"step": 2, "loss": 2.0, "score": 5.0})
+    assert (tmp_path / "log.csv").read_text().split() == ["step,loss", "1,3", "2,2.0"]
