@@ -65,9 +65,8 @@ def _mark(model: nn.Module) -> list[nn.Parameter]:
             layer.running_var.fill_(1 - layer.eps)
             fixed.add(id(layer.weight))
             if isinstance(before, _ConvNd) and before.bias is not None:
-                # The graph holds the sum of both offsets; one of them can carry it.
-                before.bias.data.zero_()
-                fixed.add(id(before.bias))
+                # The graph holds the sum of both offsets; that of the convolution can carry it.
+                fixed.add(id(layer.bias))
         if not any(True for _ in layer.children()):
             before = layer
     parameters = [parameter for parameter in model.parameters() if id(parameter) not in fixed]

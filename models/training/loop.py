@@ -68,11 +68,12 @@ class Training:
             raise HearloopError(f"batch of {settings.batch} does not divide among {fabric.world_size} processes")
         fabric.seed_everything(settings.seed, verbose=False)
         bare = build(self.configuration.model, **self.configuration.config).train()
-        if is_cpu(fabric) and settings.precision == "32-true":
-            compile_layers(bare)
         resumed = self._read_last()
         if self.start is not None and resumed is None:
             self.start(bare)
+            bare.train()
+        if is_cpu(fabric) and settings.precision == "32-true":
+            compile_layers(bare)
         optimiser = torch.optim.AdamW(
             bare.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
         )
