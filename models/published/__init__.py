@@ -9,7 +9,8 @@ from torch import nn
 from ...runtime.errors import HearloopError
 from .weights import Tensors, fill
 
-# System -> module of this package, which has `make(config) -> nn.Module` and may have `rename(key) -> str | None`.
+# System -> module of this package, which has `make(config) -> nn.Module` and may have `publish`, `PREFIXES` and
+# `NEEDLESS`; see `fill`.
 SYSTEMS = {
     "gtcrn": "gtcrn",
     "loth_embed": "loth_embed",
@@ -50,5 +51,12 @@ def load(system: str, state_dict: Tensors, config: Mapping[str, Any]) -> nn.Modu
         network = module.make(config)
     except KeyError as error:
         raise HearloopError(f"{system}: the configuration lacks {error.args[0]!r}") from None
-    fill(network, state_dict, getattr(module, "rename", str), where=system)
+    fill(
+        network,
+        state_dict,
+        where=system,
+        publish=getattr(module, "publish", str),
+        prefixes=getattr(module, "PREFIXES", ()),
+        needless=getattr(module, "NEEDLESS", ()),
+    )
     return network.eval()

@@ -4,7 +4,6 @@ Rong, Sun, Zhang, Hu, Zhu, Lu, "GTCRN: A speech enhancement model requiring ultr
 2024.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,28 +12,36 @@ from torch import nn
 
 from ..enhancement.gtcrn import Gtcrn
 
+# Our name of a layer -> the published one.
 BLOCK = {
-    "point_conv1": "before.0",
-    "point_bn1": "before.1",
-    "point_act": "before.2",
-    "depth_conv": "depth.conv",
-    "depth_bn": "after.0",
-    "depth_act": "after.1",
-    "point_conv2": "after.2",
-    "point_bn2": "after.3",
-    "tra.att_gru": "energy.gru",
-    "tra.att_fc": "gate",
+    "before.0": "point_conv1",
+    "before.1": "point_bn1",
+    "before.2": "point_act",
+    "depth.conv": "depth_conv",
+    "after.0": "depth_bn",
+    "after.1": "depth_act",
+    "after.2": "point_conv2",
+    "after.3": "point_bn2",
+    "energy.gru": "tra.att_gru",
+    "gate": "tra.att_fc",
 }
-LAYER = {"conv": "0", "bn": "1", "act": "2"}
+LAYER = {
+    "0": "conv",
+    "1": "bn",
+    "2": "act",
+}
 DUAL = {
-    "intra_rnn": "along_frequency",
-    "intra_fc": "frequency_mix",
-    "intra_ln": "frequency_norm",
-    "inter_rnn": "along_time",
-    "inter_fc": "time_mix",
-    "inter_ln": "time_norm",
+    "along_frequency": "intra_rnn",
+    "frequency_mix": "intra_fc",
+    "frequency_norm": "intra_ln",
+    "along_time": "inter_rnn",
+    "time_mix": "inter_fc",
+    "time_norm": "inter_ln",
 }
-FIXED = {"erb.erb_fc.weight": "net.bands.gathering", "erb.ierb_fc.weight": "net.bands.spreading"}
+FIXED = {
+    "net.bands.gathering": "erb.erb_fc.weight",
+    "net.bands.spreading": "erb.ierb_fc.weight",
+}
 
 
 class PublishedGtcrn(nn.Module):
@@ -64,18 +71,20 @@ def make(config: Mapping[str, Any]) -> PublishedGtcrn:
     return PublishedGtcrn()
 
 
-def rename(key: str) -> str:
-    """Published key -> ours."""
+def publish(key: str) -> str:
+    """Our key -> the published one."""
     if key in FIXED:
         return FIXED[key]
-    name, _, tensor = key.rpartition(".")
-    if block := re.fullmatch(r"(en|de)coder\.\w+_convs\.(\d)\.(.+)", name):
-        encodes, index, layer = block[1] == "en", int(block[2]), block[3]
-        if layer in LAYER:
-            place = f"down.{index}" if encodes else f"up.{index - 3}"
-            return f"net.{place}.{LAYER[layer]}.{tensor}"
-        place = f"encoder.{index - 2}" if encodes else f"decoder.{index}"
-        return f"net.{place}.{BLOCK.get(layer, layer)}.{tensor}"
-    if dual := re.fullmatch(r"dpgrnn([12])\.([a-z_]+)(.*)", name):
-        return f"net.dual.{int(dual[1]) - 1}.{DUAL.get(dual[2], dual[2])}{dual[3]}.{tensor}"
-    return key
+    name, _, tensor = key.removeprefix("net.").rpartition(".")
+    part, index, layer = name.split(".", 2)
+    number = int(index)
+    if part == "dual":
+        place = next(ours for ours in DUAL if layer.startswith(ours))
+        return f"dpgrnn{number + 1}.{DUAL[place]}{layer.removeprefix(place)}.{tensor}"
+    side, number = {
+        "down": ("encoder.en_convs", number),
+        "encoder": ("encoder.en_convs", number + 2),
+        "decoder": ("decoder.de_convs", number),
+        "up": ("decoder.de_convs", number + 3),
+    }[part]
+    return f"{side}.{number}.{(LAYER if part in ('down', 'up') else BLOCK)[layer]}.{tensor}"

@@ -154,14 +154,13 @@ def make(config: Mapping[str, Any]) -> LothEmbed:
     )
 
 
-HEADS = {"Q": "query", "K": "key", "V": "value"}
+HEADS = {"query": "Q", "key": "K", "value": "V"}
+PREFIXES = ("model.",)
+NEEDLESS = ("deconv.",)  # a layer that the authors inherited and do not use
 
 
-def rename(key: str) -> str | None:
-    """Published key -> ours; None for a layer that the authors inherited and do not use."""
-    key = key.removeprefix("model.")
-    if key.startswith("deconv."):
-        return None
-    key = re.sub(r"\.(intra|inter)_(norm|rnn|linear)\.", r".\1.\2.", key)
-    key = re.sub(r"\.attn_conv_([QKV])_(\d+)\.", lambda found: f".{HEADS[found[1]]}.{found[2]}.", key)
-    return key.replace(".attn_concat_proj.", ".project.")
+def publish(key: str) -> str:
+    """Our key -> the published one."""
+    key = re.sub(r"\.(intra|inter)\.(norm|rnn|linear)\.", r".\1_\2.", key)
+    key = re.sub(r"\.(query|key|value)\.(\d+)\.", lambda found: f".attn_conv_{HEADS[found[1]]}_{found[2]}.", key)
+    return key.replace(".project.", ".attn_concat_proj.")

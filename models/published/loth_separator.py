@@ -17,33 +17,35 @@ from ...runtime.bundle import Port
 from ..streaming.state import State
 from ..target.gridnet import CausalGridNet, Steering
 
-# Published name of a layer within a block -> ours: three residual layers, each with its parts in a row.
+# Our name of a layer within a block -> the published one: three residual layers, each with its parts in a row.
 BLOCK = {
-    "intra_norm.norm": "0.layer.0",
-    "intra_rnn": "0.layer.1.lstm",
-    "intra_linear": "0.layer.2",
-    "inter_norm.norm": "1.layer.0",
-    "inter_rnn": "1.layer.1.lstm",
-    "inter_linear": "1.layer.2",
-    "attn_conv_Q.0": "2.layer.query.linear",
-    "attn_conv_Q.1": "2.layer.query.activation",
-    "attn_conv_Q.3.norm": "2.layer.query.norm",
-    "attn_conv_K.0": "2.layer.key.linear",
-    "attn_conv_K.1": "2.layer.key.activation",
-    "attn_conv_K.3.norm": "2.layer.key.norm",
-    "attn_conv_V.0": "2.layer.value.linear",
-    "attn_conv_V.1": "2.layer.value.activation",
-    "attn_conv_V.3.norm": "2.layer.value.norm",
-    "attn_concat_proj.0": "2.layer.linear",
-    "attn_concat_proj.1": "2.layer.activation",
-    "attn_concat_proj.3.norm": "2.layer.norm",
+    "0.layer.0": "intra_norm.norm",
+    "0.layer.1.lstm": "intra_rnn",
+    "0.layer.2": "intra_linear",
+    "1.layer.0": "inter_norm.norm",
+    "1.layer.1.lstm": "inter_rnn",
+    "1.layer.2": "inter_linear",
+    "2.layer.query.linear": "attn_conv_Q.0",
+    "2.layer.query.activation": "attn_conv_Q.1",
+    "2.layer.query.norm": "attn_conv_Q.3.norm",
+    "2.layer.key.linear": "attn_conv_K.0",
+    "2.layer.key.activation": "attn_conv_K.1",
+    "2.layer.key.norm": "attn_conv_K.3.norm",
+    "2.layer.value.linear": "attn_conv_V.0",
+    "2.layer.value.activation": "attn_conv_V.1",
+    "2.layer.value.norm": "attn_conv_V.3.norm",
+    "2.layer.linear": "attn_concat_proj.0",
+    "2.layer.activation": "attn_concat_proj.1",
+    "2.layer.norm": "attn_concat_proj.3.norm",
 }
 ELSEWHERE = {
-    "conv.0": "net.conv.conv",
-    "deconv": "net.deconv.conv",
-    "embed_to_feats_proj.0": "steering.linear",
-    "embed_to_feats_proj.1": "steering.norm",
+    "net.conv.conv": "conv.0",
+    "net.deconv.conv": "deconv",
+    "steering.linear": "embed_to_feats_proj.0",
+    "steering.norm": "embed_to_feats_proj.1",
 }
+PREFIXES = ("model.tfgridnet.", "tfgridnet.", "model.")
+NEEDLESS = (".filterbank.",)  # the filters are fixed
 
 
 class LothSeparator(nn.Module):
@@ -190,12 +192,10 @@ def make(config: Mapping[str, Any]) -> LothSeparator:
     )
 
 
-def rename(key: str) -> str | None:
-    """Published key -> ours; None for the filters, which are fixed."""
-    if ".filterbank." in key:
-        return None
-    name, _, tensor = key.removeprefix("model.").removeprefix("tfgridnet.").rpartition(".")
-    block = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
-    if block and block[2] in BLOCK:
-        return f"net.blocks.{block[1]}.{BLOCK[block[2]]}.{tensor}"
+def publish(key: str) -> str:
+    """Our key -> the published one."""
+    name, _, tensor = key.rpartition(".")
+    block = re.fullmatch(r"net\.blocks\.(\d+)\.(.+)", name)
+    if block:
+        return f"blocks.{block[1]}.{BLOCK[block[2]]}.{tensor}"
     return f"{ELSEWHERE.get(name, name)}.{tensor}"

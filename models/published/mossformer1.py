@@ -24,9 +24,7 @@ def make(config: Mapping[str, Any]) -> nn.Module:
     return MossFormer(config)
 
 
-def rename(key: str) -> str:
-    """Some checkpoints put a name before everything."""
-    return key.removeprefix("model.")
+PREFIXES = ("model.",)  # some checkpoints put a name before everything
 
 
 class MossFormer(nn.Module):

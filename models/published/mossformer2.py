@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .mossformer1 import MossFormer, Projection, rename
+from .mossformer1 import PREFIXES, MossFormer, Projection
 
-__all__ = ["make", "rename"]
+__all__ = ["PREFIXES", "make"]
 
 
 def make(config: Mapping[str, Any]) -> nn.Module:
