@@ -1,5 +1,7 @@
 """Law 3 for every model: PyTorch over a whole signal and each engine frame by frame give the same."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,8 @@ from hearloop.runtime.engine import open_engine
 from hearloop.runtime.golden import golden_error
 
 FRAMES = 500
+# Three quarters of an hour: HEARLOOP_MINUTES=45 pytest tests/export/test_export_models.py -k however_long
+MINUTES = float(os.environ.get("HEARLOOP_MINUTES", "4"))
 TOLERANCE = 1e-4  # of the largest output
 
 # Name of the model, and sizes that make it small enough for a quick test.
@@ -79,6 +83,35 @@ def test_no_architecture_is_left_out():
 @pytest.mark.parametrize("engine", ["ort", "compiled"])
 def test_each_engine_gives_frame_by_frame_what_pytorch_gives_at_once(model, bundle, engine):
     assert_agrees(model, bundle, engine)
+
+
+@pytest.mark.slow
+def test_however_long_it_runs_the_same_sound_gives_the_same(model, bundle):
+    """Eight seconds over and over, in machine code: nothing grows, drifts, or runs out of numbers."""
+    if bundle.info.task == "enroll":
+        pytest.skip("hears a look of some seconds")
+    signal, passes = excitation_inputs(model, 1000), round(MINUTES * 60 * 125 / 1000)
+    frames = {
+        port.name: [frame_of(port, signal[port.name], frame).numpy().copy() for frame in range(1000)]
+        for port in bundle.info.inputs
+    }
+    engine = open_engine(bundle, "compiled")
+    shapes = {name: value.shape for name, value in engine.save_state().items()}
+    heard = []
+    for number in range(passes):
+        outputs = []
+        for frame in range(1000):
+            for name, array in engine.inputs.items():
+                array[:] = frames[name][frame]
+            engine.run()
+            if number in (9, passes - 1) and frame >= 900:
+                outputs.append(engine.outputs["enhanced"].copy())
+        heard += outputs
+    early, late = np.stack(heard[:100]), np.stack(heard[100:])
+    assert np.abs(late - early).max() <= TOLERANCE * np.abs(early).max()
+    state = engine.save_state()
+    assert {name: value.shape for name, value in state.items()} == shapes
+    assert all(np.isfinite(value).all() for value in state.values())
 
 
 def assert_agrees(model: nn.Module, bundle, engine: str) -> None:
