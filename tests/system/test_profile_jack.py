@@ -9,7 +9,7 @@ import pytest
 
 from hearloop.tools.profiling.document import SCHEMA
 
-pytestmark = [pytest.mark.jack, pytest.mark.slow]
+pytestmark = [pytest.mark.jack, pytest.mark.realtime, pytest.mark.slow]
 
 
 def profile(server, path, *arguments) -> tuple[str, dict]:
