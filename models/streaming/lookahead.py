@@ -72,3 +72,9 @@ class LookaheadAttention(nn.Module):
         """What is added to the scores of the oldest to the newest frame that is seen, [window + 1]."""
         behind = self.gates.new_zeros(self.attention.window + 1 - len(self.gates))
         return torch.cat([behind, self.reach().clamp(min=1e-9).log()])
+
+
+def lookahead_price(model: nn.Module) -> torch.Tensor | float:
+    """What the gates of all layers of a model that still learn how far to look ahead stand for, in frames."""
+    layers = (layer for layer in model.modules() if isinstance(layer, LookaheadAttention))
+    return sum((layer.lookahead_price() for layer in layers if not layer.decided), 0.0)

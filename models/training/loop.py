@@ -18,6 +18,7 @@ from ..frontend import enhance
 from ..simulation.corpus import SAMPLE_RATE
 from ..simulation.mixture import Simulator
 from ..simulation.validation import ValidationSet
+from ..streaming.lookahead import lookahead_price
 from .average import WeightAverage
 from .checkpoint import read_checkpoint, write_checkpoint
 from .compiled import compile_layers
@@ -130,6 +131,7 @@ class Training:
         noisy, targets = items[:, 0], items[:, 1:]
         self.optimiser.zero_grad()
         loss = self.loss(enhance(self.model, noisy[:, None]), targets, noisy)
+        loss = loss + self.settings.lookahead_weight * lookahead_price(self.model)
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.model, self.optimiser, max_norm=self.settings.largest_gradient)
         for group in self.optimiser.param_groups:

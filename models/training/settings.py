@@ -13,6 +13,7 @@ class Settings:
 
     batch : items of a step, over all processes; seconds : length of an item
     largest_gradient : norm to which the gradient is clipped
+    lookahead_weight : what a frame of lookahead costs, where layers learn how far to look ahead
     average_decay : of the exponential average of the weights, which is what is validated and kept
     precision : "32-true", "bf16-mixed" or "16-mixed", as in Lightning Fabric
     workers : processes that make mixtures beside each process that trains; 0: it makes its own
@@ -27,6 +28,7 @@ class Settings:
     warmup_steps: int = 200
     weight_decay: float = 1e-3
     largest_gradient: float = 20.0
+    lookahead_weight: float = 0.0
     average_decay: float = 0.999
     precision: str = "32-true"
     workers: int = 0
@@ -44,7 +46,14 @@ class Settings:
         for name in ("validate_every", "save_every", "largest_gradient"):
             if getattr(self, name) <= 0:
                 raise HearloopError(f"{name} is {getattr(self, name)}; expected more than zero")
-        for name in ("workers", "warmup_steps", "learning_rate", "last_learning_rate", "weight_decay"):
+        for name in (
+            "workers",
+            "warmup_steps",
+            "learning_rate",
+            "last_learning_rate",
+            "weight_decay",
+            "lookahead_weight",
+        ):
             if getattr(self, name) < 0:
                 raise HearloopError(f"{name} is {getattr(self, name)}; expected zero or more")
         if not 0 <= self.average_decay < 1:

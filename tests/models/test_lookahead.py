@@ -9,7 +9,7 @@ from torch import nn
 
 from hearloop.export import export_bundle
 from hearloop.models.frontend import enhance
-from hearloop.models.streaming.lookahead import LookaheadAttention
+from hearloop.models.streaming.lookahead import LookaheadAttention, lookahead_price
 from hearloop.models.streaming.rotary import RotaryPhase
 from hearloop.models.streaming.state import ring_paths
 from hearloop.runtime import Processor, load_bundle
@@ -91,6 +91,17 @@ def test_the_price_is_the_frames_that_are_looked_ahead_and_training_on_it_alone_
         optimiser.step()
     attention.decide()
     assert attention.lookahead_frames == 0
+
+
+def test_a_model_costs_the_frames_of_all_its_layers_that_still_learn():
+    layers = [
+        layer([20.0, 20.0, -20.0], decided=False),
+        layer([20.0, -20.0], decided=False),
+        layer([20.0], decided=True),
+    ]
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), *layers)
+    assert lookahead_price(model) == pytest.approx(3, abs=1e-6)
+    assert lookahead_price(model[0]) == 0
 
 
 def test_training_opens_gates_where_the_future_helps_and_closes_them_where_it_costs_more():
