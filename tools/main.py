@@ -10,6 +10,8 @@ from ..runtime.errors import HearloopError
 VERBS = {
     "live": "microphone to headphones, in real time",
     "process": "process files or folders",
+    "enroll": "get to know a voice from a look at somebody who speaks",
+    "profiles": "list, rename or delete enrolled voices",
     "demo": "ten seconds of the real-time loop over a bundled recording",
     "models": "list the models that ship with hearloop",
     "inspect": "show what a model file says about itself",

@@ -1,0 +1,139 @@
+"""The voices that a wearer has enrolled, kept as files in the user's data folder: embeddings, never recordings."""
+
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import HearloopError
+from .voice import Voice
+
+SCHEMA = 1
+NAME = re.compile(r"[\w][\w .'-]{0,63}")
+NORM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A voice with a name.
+
+    enrolled : when, in UTC; look : what was found in the recording it was made of, such as seconds and level
+    """
+
+    name: str
+    voice: Voice
+    enrolled: str
+    look: Mapping[str, Any]
+
+
+def profile_folder() -> Path:
+    """`$HEARLOOP_PROFILES`, or a folder in the user's data."""
+    given = os.environ.get("HEARLOOP_PROFILES")
+    if given:
+        return Path(given)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "hearloop" / "profiles"
+    if sys.platform == "win32":
+        return Path(os.environ.get("APPDATA", Path.home())) / "hearloop" / "profiles"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "hearloop" / "profiles"
+
+
+def new_profile(name: str, voice: Voice, look: Mapping[str, Any]) -> Profile:
+    """A profile of now."""
+    return Profile(name, voice, datetime.now(timezone.utc).isoformat(timespec="seconds"), look)
+
+
+def save_profile(profile: Profile, overwrite: bool = False) -> Path:
+    """Keep a voice. The file is whole or not there, whatever happens meanwhile.
+
+    Raises
+    ------
+    HearloopError
+        If the name cannot be one, is taken and `overwrite` is not set, or the file cannot be written.
+    """
+    path, voice = _path(profile.name), profile.voice
+    if path.exists() and not overwrite:
+        raise HearloopError(f"profile {profile.name!r} is there already; choose another name, or overwrite it")
+    content = {
+        "schema": SCHEMA,
+        "enrolled": profile.enrolled,
+        "model": voice.model,
+        "version": voice.version,
+        "embedding": [float(value) for value in voice.embedding],
+        "look": dict(profile.look),
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
+            json.dump(content, file)
+        os.replace(file.name, path)  # readable by its owner alone: a voice is a personal matter
+    except OSError as error:
+        raise HearloopError(f"{path}: cannot be written ({error})") from error
+    return path
+
+
+def read_profile(name: str) -> Profile:
+    """Read a voice by its name.
+
+    Raises
+    ------
+    HearloopError
+        If there is none of that name, or its file is damaged.
+    """
+    path = _path(name)
+    try:
+        content = json.loads(path.read_text())
+        embedding = np.array(content["embedding"], np.float32)
+        profile = Profile(
+            name,
+            Voice(embedding, content["model"], content["version"]),
+            content["enrolled"],
+            content["look"],
+        )
+        sound = embedding.ndim == 1 and abs(float(np.linalg.norm(embedding)) - 1) < NORM_TOLERANCE
+    except FileNotFoundError:
+        known = ", ".join(profile_names()) or "none yet; `hearloop enroll NAME` makes one"
+        raise HearloopError(f"no profile {name!r}; known are {known}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HearloopError(f"{path}: not a profile that can be read ({error!r}); enroll {name!r} again") from error
+    if not sound or content.get("schema") != SCHEMA:
+        raise HearloopError(
+            f"{path}: schema {content.get('schema')!r} and an embedding of norm {np.linalg.norm(embedding):.3f}; "
+            f"expected {SCHEMA} and 1; enroll {name!r} again"
+        )
+    return profile
+
+
+def profile_names() -> list[str]:
+    """The names of all profiles, in order."""
+    return sorted(path.stem for path in profile_folder().glob("*.json"))
+
+
+def rename_profile(name: str, new: str) -> None:
+    """Give a profile another name; raises HearloopError if there is none, or the new name is taken."""
+    save_profile(replace(read_profile(name), name=new))
+    delete_profile(name)
+
+
+def delete_profile(name: str) -> None:
+    """Forget a voice; raises HearloopError if there is none of that name."""
+    path = _path(name)
+    if not path.exists():
+        raise HearloopError(f"no profile {name!r}; known are {', '.join(profile_names()) or 'none'}")
+    path.unlink()
+
+
+def _path(name: str) -> Path:
+    if not NAME.fullmatch(name):
+        raise HearloopError(
+            f"profile name {name!r}; expected up to 64 letters, digits, spaces or .'-_, the first a letter or digit"
+        )
+    return profile_folder() / f"{name}.json"

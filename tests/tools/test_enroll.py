@@ -1,0 +1,147 @@
+"""Enrolling a voice, from the command line: checked, kept as an embedding, listed, renamed, forgotten."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from hearloop.export import export_bundle
+from hearloop.export.steering import export_steering
+from hearloop.models import build
+from hearloop.models.simulation.sphere import spherical_head
+from hearloop.models.simulation.starter import synthetic_voice
+from hearloop.runtime.errors import BundleError, HearloopError
+from hearloop.runtime.profiles import read_profile
+from hearloop.runtime.voice import Voice, hear_voice, steering_map, steering_path
+from hearloop.tools.main import main
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Untrained: a small enrolment, and a target model with its steering."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models")
+    enroll = build("enroll", channels=8, hidden=6, blocks=1, embedding=12).eval()
+    export_bundle(enroll, folder / "enroll.onnx", name="enroll", license="CC0-1.0")
+    target = build("target", channels=8, hidden=6, blocks=1, heads=2, memory=5, query=2, embedding=12).eval()
+    export_bundle(target, folder / "target.onnx", name="target", license="CC0-1.0")
+    export_steering(target, steering_path(folder / "target.onnx"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def look(tmp_path_factory):
+    rng = np.random.default_rng(3)
+    voice = 0.1 * synthetic_voice(rng, 3 * RATE, 180, 0.9)
+    ears = np.stack([np.convolve(voice, ear)[: len(voice)] for ear in spherical_head().response(3)], axis=1)
+    path = tmp_path_factory.mktemp("look") / "look.wav"
+    soundfile.write(path, ears + 1e-4 * rng.standard_normal(ears.shape), RATE, subtype="FLOAT")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def profiles(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEARLOOP_PROFILES", str(tmp_path / "profiles"))
+    return tmp_path / "profiles"
+
+
+def enroll(models, look, name="Ada", *more):
+    return main(["enroll", name, "--from", str(look), "--model", str(models / "enroll.onnx"), "--engine", "ort", *more])
+
+
+def test_a_voice_is_kept_without_its_recording(models, look, profiles, capsys):
+    assert enroll(models, look) == 0
+    assert "straight ahead" in capsys.readouterr().out
+    (file,) = profiles.iterdir()
+    content = json.loads(file.read_text())
+    assert len(content["embedding"]) == 12
+    assert file.stat().st_size < 2000
+    sound, rate = soundfile.read(look, dtype="float32")
+    expected = hear_voice(np.ascontiguousarray(sound.T), rate, models / "enroll.onnx", "ort")
+    np.testing.assert_allclose(read_profile("Ada").voice.embedding, expected.embedding, atol=1e-6)
+
+
+def test_profiles_are_listed_renamed_and_forgotten(models, look, profiles, capsys):
+    assert main(["profiles"]) == 0
+    assert "no voices are enrolled" in capsys.readouterr().out
+    enroll(models, look)
+    assert main(["profiles", "--rename", "Ada", "Ada L."]) == 0
+    capsys.readouterr()
+    assert main(["profiles"]) == 0
+    assert capsys.readouterr().out.startswith("Ada L.: 20")
+    assert main(["profiles", "--delete", "Ada L."]) == 0
+    assert list(profiles.iterdir()) == []
+
+
+def test_a_name_that_is_taken_is_not_overwritten_unawares(models, look, capsys):
+    assert enroll(models, look) == 0
+    before = read_profile("Ada").voice.embedding
+    assert enroll(models, look) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert enroll(models, look, "Ada", "--overwrite") == 0
+    np.testing.assert_array_equal(read_profile("Ada").voice.embedding, before)
+    assert enroll(models, look, "Bea") == 0
+    assert main(["profiles", "--rename", "Ada", "Bea"]) == 1
+    assert read_profile("Ada").name == "Ada"
+
+
+def test_a_look_with_problems_is_refused_and_nothing_is_kept(models, look, tmp_path, profiles, capsys):
+    sound, rate = soundfile.read(look)
+    soundfile.write(tmp_path / "short.wav", sound[:rate], rate)
+    assert enroll(models, tmp_path / "short.wav") == 1
+    assert "it lasts 1.0 s" in capsys.readouterr().err
+    assert not profiles.exists()
+    assert enroll(models, tmp_path / "short.wav", "Ada", "--anyway") == 0
+
+
+@pytest.mark.parametrize("name", ["../ada", "", "a/b", ".hidden", "x" * 65])
+def test_a_name_can_not_leave_the_folder(models, look, name, capsys):
+    assert enroll(models, look, name) == 1
+    assert "profile name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"schema": 1, "embedding": [2.0], "model": "m", "version": "1", "enrolled": "", "look": {}}'],
+)
+def test_a_damaged_profile_is_named_and_can_be_made_again(models, look, profiles, content, capsys):
+    profiles.mkdir()
+    (profiles / "Ada.json").write_text(content)
+    with pytest.raises(HearloopError, match="Ada"):
+        read_profile("Ada")
+    assert main(["profiles"]) == 0
+    assert "enroll 'Ada' again" in capsys.readouterr().out
+    assert enroll(models, look, "Ada", "--overwrite") == 0
+    assert read_profile("Ada").voice.model == "enroll"
+
+
+def test_an_unknown_profile_is_told_with_those_that_are_known(models, look):
+    enroll(models, look)
+    with pytest.raises(HearloopError, match="known are Ada"):
+        read_profile("Bea")
+
+
+def test_the_map_of_a_voice_fits_the_target_model(models):
+    embedding = np.full(12, 12**-0.5, np.float32)
+    found = steering_map(models / "target.onnx", Voice(embedding, "enroll", "1"))
+    assert found.shape == (1, 8, 1, 97)
+    assert np.isfinite(found).all()
+    assert found.std() > 0
+
+
+def test_voices_and_models_that_do_not_belong_together_are_told(models, tmp_path):
+    voice = Voice(np.ones(1, np.float32), "other", "1")
+    with pytest.raises(BundleError, match="the voice has 1 values"):
+        steering_map(models / "target.onnx", voice)
+    with pytest.raises(BundleError, match="expected 'target'"):
+        steering_map(models / "enroll.onnx", voice)
+    with pytest.raises(BundleError, match="expected 'enroll'"):
+        hear_voice(np.zeros((2, RATE), np.float32), RATE, models / "target.onnx", "ort")
+    lonely = tmp_path / "target.onnx"
+    lonely.write_bytes((models / "target.onnx").read_bytes())
+    with pytest.raises(BundleError, match="no such file"):
+        steering_map(lonely, voice)

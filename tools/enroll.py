@@ -1,0 +1,80 @@
+"""hearloop enroll: get to know a voice from a look at somebody who speaks."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ..runtime.engine import ENGINES
+from ..runtime.errors import AudioError, DeviceError, HearloopError
+from ..runtime.look import Look, check_look
+from ..runtime.profiles import new_profile, save_profile
+from ..runtime.voice import hear_voice
+
+SECONDS = 4.0
+RATE = 16000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Face a person who speaks, for some seconds, and keep the voice under a name. The recording itself is not kept."
+    )
+    parser.add_argument("name", help="of the profile, for `--target NAME`")
+    parser.add_argument("--from", dest="source", type=Path, metavar="LOOK", help="a two-channel sound file, instead")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="to listen (default: %(default)g)")
+    parser.add_argument("--input", help="number or part of the name of the device with the ears' microphones")
+    parser.add_argument("--model", default="enroll", help="name or file of the enrolment model (default: %(default)s)")
+    parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument("--overwrite", action="store_true", help="replace a profile of that name")
+    parser.add_argument("--anyway", action="store_true", help="keep the voice even if the look has problems")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check the look, make the embedding, keep it; returns the exit status."""
+    if options.source:
+        look, rate = read_look(options.source)
+    else:
+        look, rate = _listen(options.seconds, options.input), RATE
+    found = check_look(look, rate)
+    print(_describe(found))
+    if not found.usable and not options.anyway:
+        raise HearloopError("the look cannot be used: " + "; ".join(found.problems))
+    voice = hear_voice(look, rate, options.model, options.engine)
+    facts = {name: value for name, value in asdict(found).items() if name != "problems"}
+    path = save_profile(new_profile(options.name, voice, facts), options.overwrite)
+    print(f"{options.name!r} is enrolled: {path}")
+    return 0
+
+
+def read_look(path: Path) -> tuple[np.ndarray, int]:
+    """Both ears of a look, float32 (2, samples), and its rate in Hz; raises AudioError."""
+    if not path.is_file():
+        raise AudioError(f"{path}: no such file")
+    try:
+        look, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise AudioError(f"{path}: not a sound file that can be read ({error})") from error
+    return np.ascontiguousarray(look.T), rate
+
+
+def _listen(seconds: float, device: str | None) -> np.ndarray:
+    import sounddevice  # needs the PortAudio library, which a file does not
+
+    if not 0 < seconds < float("inf"):
+        raise HearloopError(f"--seconds is {seconds:g}; expected a positive number")
+    print(f"Face the person while they speak: {seconds:g} s from now.", flush=True)
+    try:
+        named = int(device) if device is not None and device.isdigit() else device
+        look = sounddevice.rec(round(seconds * RATE), RATE, channels=2, dtype="float32", device=named, blocking=True)
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise DeviceError(f"two channels at {RATE} Hz cannot be recorded ({error})") from error
+    return np.ascontiguousarray(look.T)
+
+
+def _describe(look: Look) -> str:
+    return (
+        f"look of {look.seconds:.1f} s at {look.level_dbfs:.0f} dBFS: speech stands out for {look.speech_s:.1f} s, "
+        f"{100 * look.frontal_share:.0f} % from straight ahead, {100 * look.clipped_share:.1f} % clipped"
+    )
