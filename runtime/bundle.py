@@ -98,6 +98,11 @@ class BundleInfo:
         return self.frame + self.lookahead
 
     @property
+    def sources(self) -> int:
+        """How many sounds the model takes its input apart into; one unless it separates."""
+        return self.channels_out if self.task == "separate" else 1
+
+    @property
     def latency_ms(self) -> float:
         return 1000 * self.latency_samples / self.sample_rate
 

@@ -1,19 +1,22 @@
 """What a wearer can change while sound is running."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from .errors import HearloopError
 
 NO_LIMIT_DB = 100.0
+MUTED_DB = -math.inf
+LARGEST_SOURCE_GAIN_DB = 20.0
 
 
 class Controls:
     """Live controls; every change is checked here, and followed by the audio side in a short ramp.
 
-    The audio side reads two numbers, `targets[0]` (weight of the dry signal) and `targets[1]` (output gain). Each is
-    written in one piece, so that no lock is needed between the threads.
+    The audio side reads numbers: `targets[0]` (weight of the dry signal), `targets[1]` (output gain), and
+    `source_targets` (gain of each source). Each is written in one piece, so that no lock is needed between the threads.
 
     Attributes
     ----------
@@ -26,6 +29,9 @@ class Controls:
         -60 to 30 dB, before the limiter.
     bypass : bool
         True is dry, whatever the other controls say.
+    source_gains_db : tuple of float
+        With a model that separates: gain of each source in the remix, up to 20 dB; -inf is mute. At first all are 0 dB.
+        Empty for any other model.
     """
 
     def __init__(
@@ -34,13 +40,42 @@ class Controls:
         mix: float = 1.0,
         output_gain_db: float = 0.0,
         bypass: bool = False,
+        source_gains_db: Sequence[float] = (),
     ):
         self.targets = np.array([0.0, 1.0], np.float32)
+        self.source_targets = np.ones(1, np.float32)
+        self._expected: int | None = None  # number of gains, once the model is known
         self._limit_db, self._mix, self._gain_db, self._bypass = NO_LIMIT_DB, 1.0, 0.0, False
         self.attenuation_limit_db = attenuation_limit_db
         self.mix = mix
         self.output_gain_db = output_gain_db
         self.bypass = bypass
+        self.source_gains_db = source_gains_db
+
+    def expect_sources(self, sources: int, model: str) -> None:
+        """Belong to a model that gives so many sources; gains for one that gave another number are forgotten.
+
+        Raises
+        ------
+        HearloopError
+            If gains were given, and not as many.
+        """
+        expected = sources if sources > 1 else 0
+        given = self._source_gains_db if self._expected in (None, expected) else ()
+        if given and not expected:
+            raise HearloopError(
+                f"control source_gains_db has {len(given)} gain(s), but model {model!r} does not separate its input; "
+                "expected none"
+            )
+        if given and len(given) != expected:
+            raise HearloopError(
+                f"control source_gains_db has {len(given)} gain(s), but model {model!r} gives {sources} sources; "
+                f"expected {sources}"
+            )
+        self._expected = expected
+        if len(self.source_targets) != sources:
+            self.source_targets = np.ones(sources, np.float32)
+        self.source_gains_db = given or (0.0,) * expected
 
     @property
     def attenuation_limit_db(self) -> float:
@@ -77,6 +112,22 @@ class Controls:
     def bypass(self, value: bool) -> None:
         self._bypass = bool(value)
         self._publish()
+
+    @property
+    def source_gains_db(self) -> tuple[float, ...]:
+        return self._source_gains_db
+
+    @source_gains_db.setter
+    def source_gains_db(self, value: Sequence[float]) -> None:
+        if not isinstance(value, (Sequence, np.ndarray)):
+            raise HearloopError(f"control source_gains_db is {value!r}; expected a number for each source")
+        gains = tuple(_checked("source_gains_db", gain, MUTED_DB, LARGEST_SOURCE_GAIN_DB) for gain in value)
+        if self._expected is not None and len(gains) != self._expected:
+            raise HearloopError(f"control source_gains_db has {len(gains)} gain(s); expected {self._expected}")
+        self._source_gains_db = gains
+        if self._expected:
+            for source, gain in enumerate(gains):
+                self.source_targets[source] = 10 ** (gain / 20)
 
     def _publish(self) -> None:
         floor = 10 ** (-self._limit_db / 20) if self._limit_db < NO_LIMIT_DB else 0.0

@@ -21,7 +21,7 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from .bundle import Bundle
+from .bundle import Bundle, BundleInfo
 from .controls import Controls
 from .devices import Device
 from .engine import Engine, NativeEngine, open_engine
@@ -72,6 +72,8 @@ class LiveLoop:
     ------
     EngineError
         If the path is unknown, or native and the engine has no native form.
+    HearloopError
+        If the controls have another number of source gains than the model has sources.
 
     Attributes
     ----------
@@ -115,6 +117,8 @@ class LiveLoop:
             # Only machine code can run inside the callback, so there is no beginning with something else.
             opened = self._engine = open_engine(model, "compiled" if (path, engine) == ("native", "auto") else engine)
             self.model_name = opened.info.name
+            if isinstance(opened.info, BundleInfo):
+                self.controls.expect_sources(opened.info.sources, opened.info.name)
             model_rate, frame = opened.info.sample_rate, opened.info.frame
             wet_path, native = self._wet_path_maker(opened), isinstance(opened, NativeEngine)
         if path == "native" and not native:
@@ -149,7 +153,8 @@ class LiveLoop:
         return str(getattr(self._engine, "note", ""))
 
     def _wet_path_maker(self, engine: Engine) -> WetPathMaker:
-        return lambda chunk: WetPath(engine, self.channels, self.sample_rate, chunk)
+        targets = self.controls.source_targets
+        return lambda chunk: WetPath(engine, self.channels, self.sample_rate, chunk, source_targets=targets)
 
     def start(self) -> None:
         """Set everything up, start the device, and open the output with a ramp.

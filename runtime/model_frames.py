@@ -12,12 +12,17 @@ from .kernels import kernel
 from .records import Counts, Image, Spectrum, fetch_from
 from .stages import ANALYSIS, MODEL, SYNTHESIS, lap, new_laps
 
+NEGLIGIBLE_POWER = np.float32(1e-10)  # of the mean of all channels, against the sum of their powers
+
 
 class FrameModel(Protocol):
     """Turns frames of audio at the model's rate into frames that come `lookahead` samples later."""
 
     def step(self, frame: np.ndarray, wet: np.ndarray) -> bool:
-        """float32 (channels, frame) in and out; False if the model failed and `wet` is the unprocessed signal."""
+        """float32 (channels, frame) in, (sources * channels, frame) out, sorted by source.
+
+        Returns False if the model failed; each source is then its share of the unprocessed signal.
+        """
 
     def reset(self) -> None: ...
 
@@ -26,10 +31,13 @@ class SpectralRecord(NamedTuple):
     analysis: AnalysisRecord
     synthesis: SynthesisRecord
     dry: Spectrum
-    wet: Spectrum
+    given: Spectrum  # to the model: `dry`, or the mean of its channels
+    made: Spectrum  # by the model: `wet`, or what it gives for the mean
+    wet: Spectrum  # every source at every channel, sorted by source
     late: Spectrum  # dry spectra that wait until the model has looked ahead of them, frame after frame
     oldest: Counts
     streams: int
+    sources: int
     laps: Counts
 
 
@@ -43,8 +51,13 @@ class SpectralFrames:
 
     so that level and time differences between the ears, and with them the direction of every sound, stay as they were.
 
-    A step that fails (an exception, or anything that is not finite) lets the input spectrum through instead, and
-    starts the model afresh. Overlap-add cross-fades between the two over 4 ms, so a failure never clicks.
+    A model that separates gives several sources for one channel, in an order of its own. With a stream for each channel
+    a talker might come first at the left ear and second at the right. So there is one stream, through which the mean of
+    all channels goes, and for each source the mask that it applied to the mean is applied to every channel.
+
+    A step that fails (an exception, or anything that is not finite) lets the input spectrum through instead, in equal
+    shares to all sources, and starts the model afresh. Overlap-add cross-fades between the two over 4 ms, so a failure
+    never clicks.
 
     `laps` is a watch that is told of every stage; see stages.py.
     """
@@ -53,37 +66,43 @@ class SpectralFrames:
         info = engine.info
         self.engines = [engine] + [engine.another() for _ in range(streams(info, channels) - 1)]
         self.analysis = Analysis(info.windows, channels)
-        self.synthesis = Synthesis(info.windows, channels)
+        self.synthesis = Synthesis(info.windows, info.sources * channels)
         frames_late = (info.lookahead - info.windows.lookahead) // info.frame
+        dry = np.zeros((channels, info.windows.bins), np.complex64)
+        wet = np.zeros((info.sources * channels, info.windows.bins), np.complex64)
+        one_for_all = info.sources > 1 and channels > 1
         self.record = SpectralRecord(
             self.analysis.record,
             self.synthesis.record,
-            dry=np.zeros((channels, info.windows.bins), np.complex64),
-            wet=np.zeros((channels, info.windows.bins), np.complex64),
+            dry=dry,
+            given=np.zeros_like(dry[:1]) if one_for_all else dry,
+            made=np.zeros_like(wet[: info.sources]) if one_for_all else wet,
+            wet=wet,
             late=np.zeros((frames_late * channels, info.windows.bins), np.complex64),
             oldest=np.zeros(1, np.int64),
             streams=len(self.engines),
+            sources=info.sources,
             laps=new_laps() if laps is None else laps,
         )
         self.image = Image(self.record)
+        # The parts that belong to each stream, here and in the memory of its engine.
+        self.given = np.split(self.record.given, len(self.engines))
+        self.made = np.split(self.record.made, len(self.engines))
         name_in, name_out = info.port("spectrum", "inputs").name, info.port("spectrum", "outputs").name
         self.inputs = [_complex_view(each.inputs[name_in]) for each in self.engines]
         self.outputs = [_complex_view(each.outputs[name_out]) for each in self.engines]
 
     def step(self, frame: np.ndarray, wet: np.ndarray) -> bool:
-        dry, made = self.record.dry, self.record.wet
         begin(self.image.address, frame)
-        per_stream = len(dry) // len(self.engines)
         fine = True
         for index, engine in enumerate(self.engines):
-            rows = slice(index * per_stream, (index + 1) * per_stream)
-            self.inputs[index][:] = dry[rows]
+            self.inputs[index][:] = self.given[index]
             try:
                 engine.step()
             except EngineError:
                 fine = False
                 break
-            made[rows] = self.outputs[index]
+            self.made[index][:] = self.outputs[index]
         fine = finish(self.image.address, fine, wet)
         if not fine:
             for engine in self.engines:
@@ -100,7 +119,9 @@ class SpectralFrames:
 
 def streams(info: BundleInfo, channels: int) -> int:
     """How many streams of the model it takes for so many channels; raises BundleError if it cannot be done."""
-    if info.channels_in == info.channels_out == channels:
+    if info.sources > 1 and info.channels_in == 1:
+        return 1
+    if info.channels_in == info.channels_out == channels and info.sources == 1:
         return 1
     if info.channels_in == info.channels_out == 1:
         return channels
@@ -140,12 +161,58 @@ def all_finite(spectrum):
     return total == 0
 
 
+@kernel("void(complex64[:, ::1], complex64[:, ::1])")
+def mix_down(dry, given):
+    """Write the mean of all channels."""
+    channels, bins = dry.shape
+    for k in range(bins):
+        total = np.complex64(0)
+        for channel in range(channels):
+            total += dry[channel, k]
+        given[0, k] = total / np.float32(channels)
+
+
+@kernel("void(complex64[:, ::1], complex64[:, ::1], complex64[:, ::1])")
+def spread_masks(dry, made, wet):
+    """Apply the mask made / mean of each source to all channels.
+
+    Where the channels cancel one another the mean says nothing, and the sources are drawn to equal shares. Masks that
+    add up to one still do.
+    """
+    channels, bins = dry.shape
+    sources = made.shape[0]
+    share = np.float32(1) / np.float32(sources)
+    for k in range(bins):
+        mean, power = np.complex64(0), np.float32(1e-20)
+        for channel in range(channels):
+            x = dry[channel, k]
+            mean += x
+            power += x.real * x.real + x.imag * x.imag
+        mean /= np.float32(channels)
+        doubt = NEGLIGIBLE_POWER * power
+        certain = mean.real * mean.real + mean.imag * mean.imag
+        for source in range(sources):
+            mask = (made[source, k] * np.conj(mean) + doubt * share) / (certain + doubt)
+            for channel in range(channels):
+                wet[source * channels + channel, k] = mask * dry[channel, k]
+
+
 # A loop of our own: NumPy's assignment brings broadcasting, and with it code that can raise and allocate.
 @kernel("void(complex64[:, ::1], complex64[:, ::1])")
 def copy_spectrum(source, target):
     for channel in range(source.shape[0]):
         for k in range(source.shape[1]):
             target[channel, k] = source[channel, k]
+
+
+@kernel("void(complex64[:, ::1], complex64[:, ::1])")
+def share_equally(dry, wet):
+    """Give every source the same part of the input, so that they add up to it."""
+    channels, bins = dry.shape
+    share = np.float32(channels) / np.float32(wet.shape[0])
+    for row in range(wet.shape[0]):
+        for k in range(bins):
+            wet[row, k] = share * dry[row % channels, k]
 
 
 @kernel("void(complex64[:, ::1], complex64[:, ::1], int64[::1])")
@@ -167,23 +234,27 @@ fetch_frames = fetch_from(SpectralRecord)
 
 @kernel("void(int64, float32[:, :])")
 def begin(address, frame):
-    """Analyse a frame into the `dry` spectrum."""
+    """Analyse a frame into the `dry` spectrum, and make of it what the model is `given`."""
     frames = fetch_frames(address)
     analyse(frame, frames.dry, *frames.analysis)
+    if frames.given.shape[0] < frames.dry.shape[0]:
+        mix_down(frames.dry, frames.given)
     lap(frames.laps, ANALYSIS)
 
 
 @kernel("boolean(int64, boolean, float32[:, :])")
 def finish(address, fine, wet):
-    """Make a frame of the `wet` spectrum, or of the dry one if the model has failed; returns whether it has not."""
+    """Make a frame of what the model has `made`, or of the dry spectrum if it failed; returns whether it has not."""
     frames = fetch_frames(address)
     lap(frames.laps, MODEL)
     exchange(frames.dry, frames.late, frames.oldest)
     if fine and frames.streams > 1:
         link_masks(frames.dry, frames.wet)
+    if fine and frames.made.shape[0] < frames.wet.shape[0]:
+        spread_masks(frames.dry, frames.made, frames.wet)
     fine = fine and all_finite(frames.wet)
     if not fine:
-        copy_spectrum(frames.dry, frames.wet)
+        share_equally(frames.dry, frames.wet)
     synthesise(frames.wet, wet, *frames.synthesis)
     lap(frames.laps, SYNTHESIS)
     return fine

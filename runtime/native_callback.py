@@ -92,15 +92,15 @@ def step_model(address, runs):
     if not runs:
         finish(stream.frames, False, path.wet)
         return True
-    channels, bins = frames.dry.shape
-    rows = channels // frames.streams
+    rows_in, rows_out = frames.given.shape[0] // frames.streams, frames.made.shape[0] // frames.streams
+    bins = frames.given.shape[1]
     for index in range(frames.streams):
-        places, first = stream.places[index], index * rows
-        given = carray(pointer(places[SPECTRUM_IN]), (rows, bins), np.complex64)
-        made = carray(pointer(places[SPECTRUM_OUT]), (rows, bins), np.complex64)
-        copy_spectrum(frames.dry[first : first + rows], given)
+        places = stream.places[index]
+        given = carray(pointer(places[SPECTRUM_IN]), (rows_in, bins), np.complex64)
+        made = carray(pointer(places[SPECTRUM_OUT]), (rows_out, bins), np.complex64)
+        copy_spectrum(frames.given[index * rows_in : (index + 1) * rows_in], given)
         call(stream.step, places[MEMORY], places[CONSTANTS])
-        copy_spectrum(made, frames.wet[first : first + rows])
+        copy_spectrum(made, frames.made[index * rows_out : (index + 1) * rows_out])
     fine = finish(stream.frames, True, path.wet)
     if not fine:
         reset_model(address)

@@ -119,7 +119,7 @@ class OutputStage:
 
 
 @kernel("float32(float32, float32, float32)")
-def _approach(value, target, step):
+def approach(value, target, step):
     """Move in a straight line, and arrive exactly."""
     return min(value + step, target) if value < target else max(value - step, target)
 
@@ -140,9 +140,9 @@ def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, t
         write = at[0]
         read = write + 1 if write + 1 < length else 0
         at[0] = read
-        state[DRY_WEIGHT] = _approach(state[DRY_WEIGHT], targets[0], rates[0])
-        state[GAIN] = _approach(state[GAIN], targets[1], rates[0] * max(targets[1], one))
-        state[RAMP] = _approach(state[RAMP], state[RAMP_TARGET], rates[1])
+        state[DRY_WEIGHT] = approach(state[DRY_WEIGHT], targets[0], rates[0])
+        state[GAIN] = approach(state[GAIN], targets[1], rates[0] * max(targets[1], one))
+        state[RAMP] = approach(state[RAMP], state[RAMP_TARGET], rates[1])
         state[WET_WEIGHT] = min(state[WET_WEIGHT] + rates[2], one) if wet_valid else np.float32(0)
         state[MATCH] += rates[5] * (one - state[MATCH])
         c, d = state[WET_WEIGHT], state[DRY_WEIGHT]

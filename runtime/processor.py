@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import Bundle
+from .bundle import Bundle, BundleInfo
 from .controls import Controls
 from .denormals import flush_denormals, restore_denormals
 from .engine import open_engine
@@ -24,7 +24,8 @@ class Processor:
     model : str, Path or Bundle
         Name of a shipped bundle (`hearloop models` lists them), path of a bundle file, or a loaded bundle.
     channels : int
-        A model with one channel processes several with one common mask, so that directions are kept.
+        A model with one channel processes several with one common mask, so that directions are kept. So does one that
+        separates, with one mask for each source.
     sample_rate : int
         Rate of the audio in Hz.
     engine : {"auto", "ort", "compiled"}
@@ -33,7 +34,7 @@ class Processor:
     ceiling_dbfs : float
         Output limit in dB full scale.
     **controls
-        Initial values of `Controls`: attenuation_limit_db, mix, output_gain_db, bypass.
+        Initial values of `Controls`: attenuation_limit_db, mix, output_gain_db, bypass, source_gains_db.
 
     Attributes
     ----------
@@ -43,11 +44,24 @@ class Processor:
         May be changed at any time, from any thread.
     events : dict of str to int
         What went wrong so far; see WetPath.
+    sources : int
+        How many sounds the model takes its input apart into; 1 unless it separates.
+
+    Raises
+    ------
+    BundleError
+        If the model cannot process so many channels, or is none that can be loaded.
+    EngineError
+        If the engine is unknown or cannot run the model.
+    HearloopError
+        If a control has a wrong value, or there are not as many source gains as sources.
 
     Examples
     --------
     >>> processor = Processor("enhance-small", sample_rate=48000)
     >>> y = processor.process(x)  # float32 (channels, samples), any number of samples, as many out as in
+    >>> both = Processor("separator.onnx", source_gains_db=(0, -12)).process(x)  # a remix, of the shape of x
+    >>> talkers = Processor("separator.onnx").separate(x)  # (sources, channels, samples)
     """
 
     def __init__(
@@ -70,10 +84,18 @@ class Processor:
         opened = open_engine(model, engine)
         self._engine = opened
         self.info = opened.info
-        self._wet = WetPath(opened, channels, sample_rate, block_size)
-        self._stage = OutputStage(channels, sample_rate, self._wet.latency_samples, self.controls, ceiling_dbfs)
-        self._stage.start(ramp=False)
-        self._block = np.zeros((channels, LONGEST_CHUNK), np.float32)
+        self.sources = opened.info.sources if isinstance(opened.info, BundleInfo) else 1
+        self.controls.expect_sources(self.sources, opened.info.name)
+        self._wet = WetPath(opened, channels, sample_rate, block_size, source_targets=self.controls.source_targets)
+        # One stage for the remix, and one for all sources apart, with one limiter, so that they keep their proportions.
+        self._stages = {
+            copies: OutputStage(copies * channels, sample_rate, self._wet.latency_samples, self.controls, ceiling_dbfs)
+            for copies in {1, self.sources}
+        }
+        for stage in self._stages.values():
+            stage.start(ramp=False)
+        self._block = np.zeros((self.sources * channels, LONGEST_CHUNK), np.float32)
+        self._apart: bool | None = None  # how the stream has begun
 
     @property
     def latency(self) -> Ledger:
@@ -89,7 +111,7 @@ class Processor:
         return self._wet.events
 
     def process(self, samples: np.ndarray) -> np.ndarray:
-        """Process the next samples of the stream.
+        """Process the next samples of the stream; separated sources are added up again, each with its gain.
 
         Parameters
         ----------
@@ -104,36 +126,74 @@ class Processor:
         Raises
         ------
         AudioError
-            If the shape or type does not fit, or the length is not the `block_size` that was promised.
+            If the shape or type does not fit, the length is not the `block_size` that was promised, or the stream was
+            begun with `separate`.
         """
+        return self._run(samples, apart=False).reshape(np.shape(samples))
+
+    def separate(self, samples: np.ndarray) -> np.ndarray:
+        """Process the next samples of the stream, and leave the sources apart.
+
+        `source_gains_db` has no effect. The other controls act on each source; the dry signal that `mix` or
+        `attenuation_limit_db` adds is the whole input, for each of them.
+
+        Parameters
+        ----------
+        samples : ndarray, float32, shape (channels, n)
+            As for `process`.
+
+        Returns
+        -------
+        ndarray, float32, shape (sources, channels, n)
+
+        Raises
+        ------
+        AudioError
+            As `process` does, or if the stream was begun with `process`.
+        """
+        return self._run(samples, apart=True).reshape(self.sources, self.channels, -1)
+
+    def _run(self, samples: np.ndarray, apart: bool) -> np.ndarray:
+        """Float32 (rows, n): all channels, or all channels of each source."""
         block = self._checked(samples)
-        out = np.zeros_like(block)
+        if self._apart not in (None, apart):
+            begun, now = ("process", "separate") if apart else ("separate", "process")
+            raise AudioError(f"the stream was begun with {begun}(); reset() the processor before {now}()")
+        self._apart = apart
+        copies = self.sources if apart else 1
+        stage, run = self._stages[copies], self._wet.separate if apart else self._wet.process
+        dry = np.tile(block, (copies, 1))
+        out = np.zeros_like(dry)
         previous = flush_denormals()
         try:
             for start in range(0, block.shape[1], self._wet.chunk):
                 part = slice(start, start + self._wet.chunk)
-                wet = self._block[:, : block[:, part].shape[1]]
-                self._wet.process(block[:, part], wet)
-                self._stage.process(block[:, part], wet, True, out[:, part])
+                wet = self._block[: len(dry), : block[:, part].shape[1]]
+                run(block[:, part], wet)
+                stage.process(dry[:, part], wet, True, out[:, part])
         finally:
             restore_denormals(previous)
-        return out.reshape(np.shape(samples))
+        return out
 
     def flush(self) -> np.ndarray:
-        """What is still inside: the last `latency.total` samples of the stream, float32 (channels, total).
+        """What is still inside: the last `latency.total` samples of the stream.
 
-        Together with what `process` returned, less the first `latency.total` samples, it is as long as the input and
-        lines up with it.
+        They have the form of what came before: float32 (channels, total), or (sources, channels, total) after
+        `separate`. Together with what was returned then, less the first `latency.total` samples, they are as long as
+        the input and line up with it.
         """
         block = np.zeros((self.channels, self.block_size or LONGEST_CHUNK), np.float32)
         total = round(self.latency.total)
-        parts = [self.process(block) for _ in range(-(-total // block.shape[1]))]
-        return np.concatenate([block[:, :0], *parts], axis=1)[:, :total]
+        go_on = self.separate if self._apart else self.process
+        parts = [go_on(block) for _ in range(-(-total // block.shape[1]))]
+        return np.concatenate([go_on(block[:, :0]), *parts], axis=-1)[..., :total]
 
     def reset(self) -> None:
         """Forget the signal: the next sample is the first of a new stream."""
         self._wet.reset()
-        self._stage.reset()
+        for stage in self._stages.values():
+            stage.reset()
+        self._apart = None
 
     def _checked(self, samples: np.ndarray) -> np.ndarray:
         block = np.asarray(samples)

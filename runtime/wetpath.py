@@ -9,10 +9,17 @@ between the model's output and g times its input is resampled, and g times the o
 rate. Below 8 kHz the two g cancel. Above, the original remains with gain g, which follows what the model did to the
 upper part of its own band. If the model changes nothing, g is 1, the difference is 0, and the output is the input.
 
+A model that separates gives several sources, and all of this is done for each: the queue holds every source at every
+channel, and `emit` adds the sources up again with the gains of the controls, or `emit_apart` gives them one by one. The
+gain above 8 kHz that the sources have together is as for any model, and each has the share of it that its waveform has
+in the upper part of the band (its projection on the input). So sources that add up to the input below 8 kHz do so
+above.
+
 For that the delay of the whole path must be a whole number of samples. Lookahead and both filters are whole numbers of
 samples of the resamplers' common rate, and the second filter is lengthened by less than one sample to round up the sum.
 """
 
+from collections.abc import Callable
 from math import gcd
 from typing import NamedTuple
 
@@ -24,8 +31,10 @@ from .errors import BundleError
 from .kernels import kernel
 from .ledger import Ledger
 from .model_frames import FrameModel, SpectralFrames
+from .outputstage import CONTROL_RAMP_MS
 from .reblock import Queue, QueueRecord, pop, push, reblock_delay
 from .records import Counts, Image, Matrix, Vector, fetch_from
+from .remix import remix
 from .resample import LONGEST_CHUNK, Resampler, ResamplerRecord, default_delay, ratio, resample
 from .safety import sanitise
 from .stages import IN_QUEUE, OUT_QUEUE, RESAMPLE, lap, new_laps
@@ -41,7 +50,7 @@ class PathRecord(NamedTuple):
     clean: Matrix
     inner: Matrix  # at the model's rate; the same as `clean` if that is the rate of the audio
     frame: Matrix
-    wet: Matrix
+    wet: Matrix  # every source at every channel, sorted by source, as everywhere below
     queue: QueueRecord
     popped: Matrix
     resampled: bool
@@ -50,10 +59,16 @@ class PathRecord(NamedTuple):
     difference: Matrix
     outer: Matrix
     dry_delay: Matrix
-    band: Vector
+    dry: Matrix
+    band: Vector  # gain above the model's band, of each source
+    shares: Vector
     smoothing: np.float32
     line: QueueRecord
     delayed: Matrix
+    apart: Matrix
+    gains: Vector  # of the sources
+    gain_targets: Vector
+    gain_step: np.float32  # a sample
     laps: Counts
 
 
@@ -72,6 +87,8 @@ class WetPath:
         calls may have any number of samples.
     frames : FrameModel, optional
         What processes the frames; by default the front end that the bundle names.
+    source_targets : ndarray, float32, shape (sources,), optional
+        Gains of the sources, as in `Controls`; read all the time. All are 1 by default.
 
     Attributes
     ----------
@@ -93,6 +110,7 @@ class WetPath:
         sample_rate: int,
         block_size: int | None = None,
         frames: FrameModel | None = None,
+        source_targets: np.ndarray | None = None,
     ):
         info = engine.info
         if not isinstance(info, BundleInfo):
@@ -118,10 +136,11 @@ class WetPath:
         self.latency = self.latency.extended(re_blocking=block_delay)
         self.latency_samples = round(self.latency.total)
 
-        rows = channels
+        sources = info.sources
+        rows = sources * channels
         outer_frame = info.frame * q // p + 2
         if self.resampled:
-            rows += 1  # the band gain travels as one more channel, so that it meets the signal it belongs to
+            rows += sources  # band gains travel as further channels, so that they meet the signal they belong to
         down = Resampler(channels, sample_rate, info.sample_rate, delay_in)
         up = Resampler(rows, info.sample_rate, sample_rate, delay_out)
         self._queue = Queue(rows, block_delay + LONGEST_CHUNK + 2 * outer_frame, block_delay)
@@ -133,7 +152,7 @@ class WetPath:
             clean=clean,
             inner=np.zeros((channels, down.longest_output()), np.float32) if self.resampled else clean,
             frame=np.zeros((channels, info.frame), np.float32),
-            wet=np.zeros((channels, info.frame), np.float32),
+            wet=np.zeros((sources * channels, info.frame), np.float32),
             queue=self._queue.record,
             popped=np.zeros((rows, LONGEST_CHUNK), np.float32),
             resampled=self.resampled,
@@ -142,13 +161,20 @@ class WetPath:
             difference=np.zeros((rows, info.frame), np.float32),
             outer=np.zeros((rows, outer_frame), np.float32),
             dry_delay=np.zeros((channels, info.lookahead), np.float32),
-            band=np.ones(1, np.float32),
+            dry=np.zeros((channels, info.frame), np.float32),
+            band=np.full(sources, 1 / sources, np.float32),
+            shares=np.zeros(sources, np.float32),
             smoothing=np.float32(np.exp(-1000 * info.frame / info.sample_rate / BAND_GAIN_SMOOTHING_MS)),
             line=self._line.record,
             delayed=np.zeros((channels, LONGEST_CHUNK), np.float32),
+            apart=np.zeros((sources * channels, LONGEST_CHUNK), np.float32),
+            gains=np.ones(sources, np.float32),
+            gain_targets=np.ones(sources, np.float32) if source_targets is None else source_targets,
+            gain_step=np.float32(1000 / CONTROL_RAMP_MS / sample_rate),
             laps=self.laps,
         )
         self.image = Image(self.record)
+        self._settle()
 
     @property
     def events(self) -> dict[str, int]:
@@ -157,6 +183,13 @@ class WetPath:
 
     def process(self, samples: np.ndarray, out: np.ndarray) -> None:
         """Take float32 (channels, n), write float32 (channels, n). Allocates nothing that outlives a frame."""
+        self._run(samples, out, emit)
+
+    def separate(self, samples: np.ndarray, out: np.ndarray) -> None:
+        """The same, but write the sources without their gains: (sources * channels, n), sorted by source."""
+        self._run(samples, out, emit_apart)
+
+    def _run(self, samples: np.ndarray, out: np.ndarray, emit: Callable[[int, np.ndarray], None]) -> None:
         record, address = self.record, self.image.address
         for start in range(0, samples.shape[1], self.chunk):
             take(address, samples[:, start : start + self.chunk])
@@ -173,7 +206,12 @@ class WetPath:
         self.record.counts[AVAILABLE:] = 0
         self.record.frame[:] = 0
         self.record.dry_delay[:] = 0
-        self.record.band[:] = 1
+        self._settle()
+
+    def _settle(self) -> None:
+        """Gains as they are before any sound."""
+        self.record.band[:] = 1 / len(self.record.band)
+        self.record.gains[:] = self.record.gain_targets
 
 
 def _frames(engine: Engine, channels: int, laps: np.ndarray) -> FrameModel:
@@ -183,45 +221,88 @@ def _frames(engine: Engine, channels: int, laps: np.ndarray) -> FrameModel:
     raise BundleError(f"model {info.name!r}: front end {info.front_end!r} cannot be run yet; expected 'stft'")
 
 
-@kernel("void(float32[:, ::1], float32[:, ::1], float32[:, ::1], float32[::1], float32, float32[:, ::1])")
-def split_band(frame, wet, dry_delay, band, smoothing, difference):
-    """Write wet - g dry per channel, and g in the last row; `frame` is not yet delayed by the lookahead, `wet` is.
-
-    g is the model's gain in its upper band. The second difference weighs frequencies by f^4, so that this needs no
-    spectrum and serves any kind of model.
-    """
+@kernel("void(float32[:, ::1], float32[:, ::1], float32[:, ::1])")
+def delay_frame(frame, delay, delayed):
+    """Delay each channel by the length of `delay`, which may be longer than a frame."""
     channels, length = frame.shape
-    lookahead = dry_delay.shape[1]
-    dry_power, wet_power = np.float32(1e-12), np.float32(0)
+    lookahead = delay.shape[1]
     for channel in range(channels):
         for n in range(length):
-            source = n - lookahead
-            difference[channel, n] = frame[channel, source] if source >= 0 else dry_delay[channel, n]
-        for n in range(lookahead):  # which may be longer than a frame
+            origin = n - lookahead
+            delayed[channel, n] = frame[channel, origin] if origin >= 0 else delay[channel, n]
+        for n in range(lookahead):
             kept = n + length - lookahead
-            dry_delay[channel, n] = frame[channel, kept] if kept >= 0 else dry_delay[channel, n + length]
-        dry = difference[channel]
+            delay[channel, n] = frame[channel, kept] if kept >= 0 else delay[channel, n + length]
+
+
+@kernel("boolean(float32[:, ::1], float32[:, ::1], float32[::1])")
+def measure_band(dry, wet, gains):
+    """Gain of each source in the upper part of the model's band; returns False if silence says nothing about it.
+
+    The second difference weighs frequencies by f^4, so that this needs no spectrum and serves any kind of model. Shares
+    below nothing, which only noise of the estimate gives, count as nothing.
+    """
+    channels, length = dry.shape
+    dry_power, wet_power = np.float32(1e-12), np.float32(0)
+    for source in range(gains.shape[0]):
+        gains[source] = 0
+    for channel in range(channels):
         for n in range(2, length):
-            dry_power += (dry[n] - 2 * dry[n - 1] + dry[n - 2]) ** 2
-            wet_power += (wet[channel, n] - 2 * wet[channel, n - 1] + wet[channel, n - 2]) ** 2
-    before = band[0]
-    # Silence says nothing about the gain.
-    now = np.float32(min(np.sqrt(wet_power / dry_power), 1.0)) if dry_power > np.float32(2e-12) else before
-    after = smoothing * before + (1 - smoothing) * now
-    for n in range(length):
-        gain = before + (after - before) * np.float32(n + 1) / np.float32(length)
-        difference[channels, n] = gain
-        for channel in range(channels):
-            difference[channel, n] = wet[channel, n] - gain * difference[channel, n]
-    band[0] = after
+            bend = dry[channel, n] - 2 * dry[channel, n - 1] + dry[channel, n - 2]
+            together = np.float32(0)
+            for source in range(gains.shape[0]):
+                row = source * channels + channel
+                part = wet[row, n] - 2 * wet[row, n - 1] + wet[row, n - 2]
+                together += part
+                gains[source] += part * bend
+            dry_power += bend**2
+            wet_power += together**2
+    if dry_power <= np.float32(2e-12):
+        return False
+    total = np.float32(0)
+    for source in range(gains.shape[0]):
+        gains[source] = max(gains[source], np.float32(0))
+        total += gains[source]
+    gain = min(np.sqrt(wet_power / dry_power), np.float32(1))
+    for source in range(gains.shape[0]):
+        share = gains[source] / total if total > 0 else np.float32(1) / np.float32(gains.shape[0])
+        gains[source] = gain * share
+    return True
+
+
+@kernel(
+    "void(float32[:, ::1], float32[:, ::1], float32[:, ::1], float32[:, ::1], float32[::1], float32[::1], float32, "
+    "float32[:, ::1])"
+)
+def split_band(frame, wet, dry_delay, dry, band, now, smoothing, difference):
+    """Write wet - g dry of each source and channel, and every g in the last rows.
+
+    `frame` is not yet delayed by the lookahead, `wet` is.
+    """
+    channels, length = frame.shape
+    sources = band.shape[0]
+    delay_frame(frame, dry_delay, dry)
+    heard = measure_band(dry, wet, now)
+    for source in range(sources):
+        before = band[source]
+        after = smoothing * before + (1 - smoothing) * now[source] if heard else before
+        for n in range(length):
+            gain = before + (after - before) * np.float32(n + 1) / np.float32(length)
+            difference[sources * channels + source, n] = gain
+            for channel in range(channels):
+                row = source * channels + channel
+                difference[row, n] = wet[row, n] - gain * dry[channel, n]
+        band[source] = after
 
 
 @kernel("void(float32[:, :], float32[:, :], float32[:, :])")
 def add_band(popped, delayed, out):
-    channels, count = out.shape
-    for channel in range(channels):
+    channels, count = delayed.shape
+    rows = out.shape[0]
+    for row in range(rows):
+        gain = rows + row // channels
         for n in range(count):
-            out[channel, n] = popped[channel, n] + popped[channels, n] * delayed[channel, n]
+            out[row, n] = popped[row, n] + popped[gain, n] * delayed[row % channels, n]
 
 
 fetch_path = fetch_from(PathRecord)
@@ -268,7 +349,9 @@ def give(address):
     """Send `wet`, which the model has made of `frame`, on its way to the output."""
     path = fetch_path(address)
     if path.resampled:
-        split_band(path.frame, path.wet, path.dry_delay, path.band, path.smoothing, path.difference)
+        split_band(
+            path.frame, path.wet, path.dry_delay, path.dry, path.band, path.shares, path.smoothing, path.difference
+        )
         count = resample(path.difference, path.outer, *path.up)
         lap(path.laps, RESAMPLE)
         push(*path.queue, path.outer, count)
@@ -278,16 +361,26 @@ def give(address):
 
 
 @kernel("void(int64, float32[:, :])")
-def emit(address, out):
-    """Write as much output as `take` took input."""
+def emit_apart(address, out):
+    """Write as much output as `take` took input: every source by itself."""
     path = fetch_path(address)
     count = out.shape[1]
     pop(*path.queue, path.popped, count)
     if path.resampled:
         pop(*path.line, path.delayed, count)
-        add_band(path.popped, path.delayed, out)
+        add_band(path.popped, path.delayed[:, :count], out)
     else:
-        for channel in range(out.shape[0]):
+        for row in range(out.shape[0]):
             for n in range(count):
-                out[channel, n] = path.popped[channel, n]
+                out[row, n] = path.popped[row, n]
+    lap(path.laps, OUT_QUEUE)
+
+
+@kernel("void(int64, float32[:, :])")
+def emit(address, out):
+    """Write as much output as `take` took input: all sources, added up with their gains."""
+    path = fetch_path(address)
+    apart = path.apart[:, : out.shape[1]]
+    emit_apart(address, apart)
+    remix(apart, path.gains, path.gain_targets, path.gain_step, out)
     lap(path.laps, OUT_QUEUE)

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from hypothesis import settings
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from hearloop.runtime.bundle import BundleInfo, Port, State
 from hearloop.runtime.windows import window_pair
@@ -37,7 +37,7 @@ def make_bundle(tmp_path_factory) -> Callable[..., Path]:
     """Writes bundles whose answer is known: the spectrum times a gain, and not-a-number in chosen frames.
 
     The model counts its frames in a state, so that resets can be seen: it fails in frames `fails_from` to `fails_to`
-    after a reset.
+    after a reset. With `masks`, (sources, bins), it separates: each source is the spectrum times the gain and its mask.
     """
     folder = tmp_path_factory.mktemp("bundles")
 
@@ -48,12 +48,17 @@ def make_bundle(tmp_path_factory) -> Callable[..., Path]:
         window: str = "asymmetric-512-192",
         fails_from: float = 1e9,
         fails_to: float = 2e9,
+        masks: np.ndarray | None = None,
         **changes,
     ) -> Path:
-        shape = (1, channels, 1, window_pair(window).bins, 2)
+        shape = shape_out = (1, channels, 1, window_pair(window).bins, 2)
         constants = {"gain": gain, "one": 1.0, "from": fails_from, "to": fails_to, "nan": np.nan}
+        if masks is not None:
+            shape_out = (1, len(masks), *shape[2:])
+            constants["gain"] = gain * masks[np.newaxis, :, np.newaxis, :, np.newaxis]
+            changes = {"task": "separate", "channels_out": len(masks)} | changes
         nodes = [
-            helper.make_node("Constant", [], [key], value=helper.make_tensor(key, TensorProto.FLOAT, [], [value]))
+            helper.make_node("Constant", [], [key], value=numpy_helper.from_array(np.asarray(value, np.float32), key))
             for key, value in constants.items()
         ]
         nodes += [
@@ -68,7 +73,7 @@ def make_bundle(tmp_path_factory) -> Callable[..., Path]:
             name_: helper.make_tensor_value_info(name_, TensorProto.FLOAT, size)
             for name_, size in (
                 ("spectrum", shape),
-                ("enhanced", shape),
+                ("enhanced", shape_out),
                 ("state.count", (1,)),
                 ("state.count.next", (1,)),
             )
@@ -91,7 +96,7 @@ def make_bundle(tmp_path_factory) -> Callable[..., Path]:
             "front_end": "stft",
             "window": window,
             "inputs": (Port("spectrum", "spectrum", shape),),
-            "outputs": (Port("enhanced", "spectrum", shape),),
+            "outputs": (Port("enhanced", "spectrum", shape_out),),
             "states": (State("state.count", "state.count.next", (1,)),),
             "parameters": 0,
             "macs_per_frame": 0,
@@ -100,7 +105,8 @@ def make_bundle(tmp_path_factory) -> Callable[..., Path]:
         for key, value in BundleInfo(**(facts | changes)).to_metadata().items():
             entry = model.metadata_props.add()
             entry.key, entry.value = key, value
-        path = folder / f"{name}-{abs(hash((gain, channels, window, fails_from, fails_to, str(changes))))}.onnx"
+        said = (gain, channels, window, fails_from, fails_to, None if masks is None else masks.tobytes(), str(changes))
+        path = folder / f"{name}-{abs(hash(said))}.onnx"
         onnx.save(model, path)
         return path
 
