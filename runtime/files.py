@@ -3,13 +3,14 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
-from .bundle import Bundle, load_bundle
+from .bundle import Bundle, BundleInfo, load_bundle
 from .errors import AudioError, EngineError
 from .processor import Processor
 from .whole import WholeProcessor
@@ -32,8 +33,11 @@ def process_file(
 
     A model of mode "file" hears it as a whole, or in long pieces if it is longer than those; see `whole`.
 
-    The target appears only when it is complete: it is written beside its place and moved there, so that an old file is
-    kept if anything fails.
+    A model that separates gives a file for each source; see `source_files`. With `source_gains_db` it gives one, the
+    remix.
+
+    A target appears only when all are complete: they are written beside their places and moved there, so that old files
+    are kept if anything fails.
 
     Parameters
     ----------
@@ -49,51 +53,66 @@ def process_file(
     Returns
     -------
     dict
-        seconds, sample_rate, channels, latency_samples, and the processor's event counts.
+        seconds, sample_rate, channels, latency_samples, targets (the files that were written), and the processor's
+        event counts.
 
     Raises
     ------
     AudioError
         If the source is not a readable sound file, or the target cannot be written.
+    HearloopError
+        If the model cannot be loaded or run, or a control has a wrong value.
     """
     if target.suffix.lower() not in SUFFIXES:
         raise AudioError(
             f"{target}: cannot write {target.suffix or 'a file without suffix'}; use {', '.join(SUFFIXES)}"
         )
+    bundle = model if isinstance(model, Bundle) else load_bundle(model)
+    remixed = bool(controls.get("source_gains_db"))
+    targets = source_files(target, bundle.info, remixed)
     with _open(source) as sound:
-        processor = _processor(model, sound, engine, controls)
+        processor = _processor(bundle, sound, engine, controls)
         channels = processor.channels_out if isinstance(processor, WholeProcessor) else sound.channels
         latency = round(processor.latency.total)
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
-        os.close(handle)
         try:
-            with _create(Path(name), sound, channels) as out:
-                skip = latency if compensate else 0
-                for block in _processed(sound, processor, flush=compensate or isinstance(processor, WholeProcessor)):
-                    out.write(block[:, skip:].T)
-                    skip = max(0, skip - block.shape[1])
-                    if progress is not None:
-                        progress(block.shape[1] / sound.samplerate)
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, target)
+            with ExitStack() as drafts:
+                names = [drafts.enter_context(_draft(each)) for each in targets]
+                with ExitStack() as files:
+                    outs = [files.enter_context(_create(name, sound, channels)) for name in names]
+                    skip = latency if compensate else 0
+                    flush = compensate or isinstance(processor, WholeProcessor)
+                    for block in _processed(sound, processor, apart=len(outs) > 1, flush=flush):
+                        for out, part in zip(outs, block, strict=True):
+                            out.write(part[:, skip:].T)
+                        skip = max(0, skip - block.shape[-1])
+                        if progress is not None:
+                            progress(block.shape[-1] / sound.samplerate)
+                for name, each in zip(names, targets, strict=True):
+                    os.chmod(name, 0o666 & ~_umask())
+                    os.replace(name, each)
         except (OSError, soundfile.SoundFileError) as error:
             raise AudioError(f"{target}: cannot be written ({error})") from error
-        finally:
-            Path(name).unlink(missing_ok=True)
         return {
             "seconds": sound.frames / sound.samplerate,
             "sample_rate": sound.samplerate,
             "channels": channels,
             "latency_samples": latency,
+            "targets": targets,
             **processor.events,
         }
 
 
+def source_files(target: Path, info: BundleInfo, remixed: bool) -> list[Path]:
+    """The files that a model writes: the target, or a.1.wav, a.2.wav and so on for the sources of a.wav."""
+    if info.sources == 1 or remixed:
+        return [target]
+    return [target.with_name(f"{target.stem}.{source}{target.suffix}") for source in range(1, info.sources + 1)]
+
+
 def _processor(
-    model: str | Path | Bundle, sound: soundfile.SoundFile, engine: str, controls: dict[str, Any]
+    bundle: Bundle, sound: soundfile.SoundFile, engine: str, controls: dict[str, Any]
 ) -> Processor | WholeProcessor:
-    bundle = model if isinstance(model, Bundle) else load_bundle(model)
     if bundle.info.mode != "file":
         return Processor(bundle, sound.channels, sound.samplerate, engine, **controls)
     if engine == "compiled":
@@ -106,7 +125,12 @@ def sound_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def _processed(sound: soundfile.SoundFile, processor: Processor | WholeProcessor, flush: bool) -> Iterator[np.ndarray]:
+def _processed(
+    sound: soundfile.SoundFile, processor: Processor | WholeProcessor, apart: bool, flush: bool
+) -> Iterator[np.ndarray]:
+    """Blocks, float32 (targets, channels, n)."""
+    process = processor.separate if apart else processor.process
+    process(np.zeros((sound.channels, 0), np.float32))  # so that `flush` knows the form, also of an empty file
     while True:
         try:
             block = sound.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
@@ -116,9 +140,22 @@ def _processed(sound: soundfile.SoundFile, processor: Processor | WholeProcessor
             ) from error
         if not len(block):
             break
-        yield processor.process(np.ascontiguousarray(block.T))
+        made = process(np.ascontiguousarray(block.T))
+        yield made if apart else made[np.newaxis]
     if flush:
-        yield processor.flush()
+        rest = processor.flush()
+        yield rest if apart else rest[np.newaxis]
+
+
+@contextmanager
+def _draft(target: Path) -> Iterator[Path]:
+    """An empty file beside the target, which is gone afterwards unless it was moved away."""
+    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _open(source: Path) -> soundfile.SoundFile:

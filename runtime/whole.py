@@ -46,6 +46,10 @@ class WholeProcessor:
 
     Attributes
     ----------
+    sources : int
+        How many sounds the model takes its input apart into; 1 unless it separates.
+    channels_out : int
+        Of what `process` returns.
     latency : Ledger
         Nothing: the output lines up with the input.
     events : dict of str to int
@@ -65,15 +69,22 @@ class WholeProcessor:
                 f"model {info.name!r} hears {info.channels_in} channel(s), the sound has {channels}; "
                 "choose or mix channels before"
             )
-        self.info, self.sample_rate, self.channels_out = info, sample_rate, info.channels_out
+        self.info, self.sample_rate, self.sources = info, sample_rate, info.sources
+        self.channels_out = info.channels_out // info.sources
         self.latency = Ledger(sample_rate, {})
         self.events = {"failed_frames": 0, "bad_samples": 0}
         self._ratio = ratio(sample_rate, info.sample_rate)
         p, q = self._ratio
         self._piece = info.frame * q // p
         self._overlap = round(OVERLAP * self._piece)
-        self._stage = OutputStage(info.channels_out, sample_rate, 0, Controls(**controls))
-        self._stage.start(ramp=False)
+        self.controls = Controls(**controls)
+        self.controls.expect_sources(info.sources, info.name)
+        self._stages = {
+            rows: OutputStage(rows, sample_rate, 0, self.controls) for rows in {self.channels_out, info.channels_out}
+        }
+        for stage in self._stages.values():
+            stage.start(ramp=False)
+        self._apart = False
         self._past = self._sound = np.zeros((channels, 0), np.float32)
         self._waiting = np.zeros((info.channels_out, 0), np.float32)
         options = onnxruntime.SessionOptions()
@@ -81,11 +92,22 @@ class WholeProcessor:
         self._session = onnxruntime.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
 
     def process(self, samples: np.ndarray) -> np.ndarray:
-        """Take float32 (channels, n); returns (channels_out, m), the samples that have become ready."""
+        """Take float32 (channels, n); returns (channels_out, m), the samples that have become ready.
+
+        Separated sources are added up again, each with its gain.
+        """
+        return self._run(samples, apart=False)
+
+    def separate(self, samples: np.ndarray) -> np.ndarray:
+        """The same with the sources apart, (sources, channels_out, m); for all of a stream, instead of `process`."""
+        return self._run(samples, apart=True).reshape(self.sources, self.channels_out, -1)
+
+    def _run(self, samples: np.ndarray, apart: bool) -> np.ndarray:
+        self._apart = apart
         clean = np.zeros_like(samples)
         self.events["bad_samples"] += sanitise(samples, clean)
         self._sound = np.concatenate([self._sound, clean], axis=1)
-        ready = [self._waiting[:, :0]]
+        ready = [np.zeros((self.info.channels_out if apart else self.channels_out, 0), np.float32)]
         new = self._piece - self._overlap
         while self._sound.shape[1] > self._piece:
             piece = self._sound[:, : self._piece]
@@ -94,12 +116,12 @@ class WholeProcessor:
         return np.concatenate(ready, axis=1)
 
     def flush(self) -> np.ndarray:
-        """The rest: together with what `process` gave it is as long as the input."""
+        """The rest, in the form of what came before: together with that it is as long as the input."""
         count = self._sound.shape[1]
-        if not count:
-            return self._waiting[:, :0]
         piece = np.concatenate([self._past, self._sound], axis=1)[:, -self._piece :]
-        return self._finished(self._sound, self._joined(self._hear(piece)[:, -count:]))
+        heard = self._joined(self._hear(piece)[:, -count:]) if count else self._waiting
+        rest = self._finished(self._sound, heard)
+        return rest.reshape(self.sources, self.channels_out, count) if self._apart else rest
 
     def _hear(self, piece: np.ndarray) -> np.ndarray:
         """One piece through the model, at the rate of the audio."""
@@ -114,7 +136,7 @@ class WholeProcessor:
         found = found[0]
         if not np.isfinite(found).all():
             self.events["failed_frames"] += 1
-            found = np.broadcast_to(sound[0].mean(0), found.shape)
+            found = np.broadcast_to(sound[0].mean(0) / self.sources, found.shape)
         found = resample_poly(found, q, p, axis=1) if p != q else found
         return np.array(found[:, : piece.shape[1]], np.float32)
 
@@ -133,7 +155,9 @@ class WholeProcessor:
         """Mixed with the unprocessed sound as the controls say, and limited; what is beyond `dry` has to wait."""
         count = dry.shape[1]
         self._waiting = wet[:, count:]
-        out = np.zeros((self.channels_out, count), np.float32)
+        if self.sources > 1 and not self._apart:
+            wet = self.controls.source_targets[np.newaxis] @ wet
+        out = np.zeros((len(wet), count), np.float32)
         dry = np.broadcast_to(dry.mean(0), out.shape) if len(dry) != len(out) else dry
-        self._stage.process(np.ascontiguousarray(dry), np.ascontiguousarray(wet[:, :count]), True, out)
+        self._stages[len(wet)].process(np.ascontiguousarray(dry), np.ascontiguousarray(wet[:, :count]), True, out)
         return out

@@ -20,7 +20,8 @@ from ..runtime.errors import HearloopError
 from ..runtime.live import PATHS, LiveLoop
 from ..runtime.portaudio import PortAudioDevice
 from ..runtime.software_device import SoftwareDevice
-from . import devices
+from . import devices, gains
+from .gains import GainKeys, add_gains_argument
 from .keyboard import Keyboard
 
 LIMIT_STEPS_DB = (6.0, 12.0, 18.0, 24.0, NO_LIMIT_DB)
@@ -48,11 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attenuation-limit", type=float, default=NO_LIMIT_DB, metavar="DB", help="remove no more than this"
     )
     parser.add_argument("--mix", type=float, default=1.0, help="0 is the unprocessed sound, 1 the processed")
+    add_gains_argument(parser, "They can be changed while sound is running.")
     parser.add_argument("--bypass", action="store_true", help="start with the unprocessed sound")
     parser.add_argument("--duration", type=_seconds, metavar="SECONDS", help="end after so long")
     parser.add_argument("--stats", type=Path, metavar="FILE", help="write what was counted as JSON")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what is heard to a sound file")
-    parser.epilog = f"{KEYS}. SIGUSR1 switches bypass, SIGUSR2 steps the limit, SIGINT and SIGTERM end with a fade."
+    parser.epilog = (
+        f"{KEYS}; with a model that separates {gains.KEYS}. "
+        "SIGUSR1 switches bypass, SIGUSR2 steps the limit, SIGINT and SIGTERM end with a fade."
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,13 +65,14 @@ def run(options: argparse.Namespace) -> int:
         return devices.run(options)
     if options.stats and not os.access(options.stats.absolute().parent, os.W_OK):
         raise HearloopError(f"{options.stats}: the folder does not exist or cannot be written")
-    controls = Controls(options.attenuation_limit, options.mix, bypass=options.bypass)
+    controls = Controls(options.attenuation_limit, options.mix, bypass=options.bypass, source_gains_db=options.gains)
     loop = LiveLoop(options.model, _device(options), options.engine, controls, record=options.record, path=options.path)
     ended = threading.Event()
     try:
         with _signals(controls, ended), Keyboard() as keyboard, loop:
+            keys = f"{KEYS}, {gains.KEYS}" if controls.source_gains_db else KEYS
             print(
-                f"{loop.model_name} on {loop.device.name}, {loop.sample_rate} Hz, {loop.path} path; {KEYS}", flush=True
+                f"{loop.model_name} on {loop.device.name}, {loop.sample_rate} Hz, {loop.path} path; {keys}", flush=True
             )
             _watch(loop, options.duration, keyboard, ended)
     finally:
@@ -101,11 +107,13 @@ def _watch(loop: LiveLoop, duration: float | None, keyboard: Keyboard, ended: th
     """Until it is over: keys, and one line of status if there is somebody to read it."""
     shown = sys.stderr.isatty()
     engine, noted = loop.engine_name, False
+    gain_keys = GainKeys(loop.controls)
     try:
         while not (ended.is_set() or loop.finished or (duration is not None and loop.seconds >= duration)):
             loop.wait(PERIOD_S if duration is None else max(min(PERIOD_S, duration - loop.seconds), 0.001))
             for key in keyboard.pressed():
                 _act(key, loop.controls, ended)
+                gain_keys.press(key)
             if loop.engine_name != engine:
                 engine = loop.engine_name
                 print(
@@ -115,7 +123,8 @@ def _watch(loop: LiveLoop, duration: float | None, keyboard: Keyboard, ended: th
                 noted = True
                 print(f"the model stays with engine {engine}: {loop.engine_note}", flush=True)
             if shown:
-                print(f"\r{_status(loop)}\033[K", end="", file=sys.stderr, flush=True)
+                sources = f" | {gain_keys}" if loop.controls.source_gains_db else ""
+                print(f"\r{_status(loop)}{sources}\033[K", end="", file=sys.stderr, flush=True)
     finally:
         if shown:
             print(file=sys.stderr)

@@ -12,19 +12,28 @@ from typing import Any
 import soundfile
 from tqdm import tqdm
 
-from ..runtime.bundle import load_bundle
+from ..runtime.bundle import BundleInfo, load_bundle
+from ..runtime.controls import Controls
 from ..runtime.engine import ENGINES
 from ..runtime.errors import AudioError, HearloopError
-from ..runtime.files import SUFFIXES, process_file, sound_files
+from ..runtime.files import SUFFIXES, process_file, sound_files, source_files
+from .gains import add_gains_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="IN", type=Path, help="a sound file, or a folder of them")
-    parser.add_argument("output", metavar="OUT", type=Path, help="the file to write, or a folder if IN is one")
+    parser.add_argument(
+        "output",
+        metavar="OUT",
+        type=Path,
+        help="the file to write, or a folder if IN is one; a model that separates "
+        "writes OUT.1.wav, OUT.2.wav and so on",
+    )
     parser.add_argument("--model", default="enhance-small", help="name or file of the model (default: enhance-small)")
     parser.add_argument("--engine", choices=ENGINES, default="auto")
     parser.add_argument("--attenuation-limit", type=float, default=100.0, metavar="DB", help="remove no more than this")
     parser.add_argument("--mix", type=float, default=1.0, help="0 is the unprocessed sound, 1 the processed")
+    add_gains_argument(parser, "OUT is then one remix.")
     parser.add_argument("--no-compensate", action="store_true", help="keep the delay of the real-time path")
     parser.add_argument("--format", choices=[suffix[1:] for suffix in SUFFIXES], help="of the files in a folder")
     parser.add_argument("--skip-existing", action="store_true", help="leave files alone that OUT already has")
@@ -36,37 +45,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    load_bundle(options.model)  # a wrong model is told once, before any file is opened
+    # A wrong model is told once, before any file is opened, and so are gains that do not fit it.
+    info = load_bundle(options.model).info
+    Controls(source_gains_db=options.gains).expect_sources(info.sources, info.name)
     settings = {
         "model": options.model,
         "engine": options.engine,
         "compensate": not options.no_compensate,
         "attenuation_limit_db": options.attenuation_limit,
         "mix": options.mix,
+        "source_gains_db": options.gains,
     }
     if options.input.is_dir():
-        return _run_folder(options, settings)
+        return _run_folder(options, settings, info)
     target = options.output / options.input.name if options.output.is_dir() else options.output
     with tqdm(total=_seconds(options.input), unit="s", unit_scale=True, disable=None) as bar:
         facts = process_file(options.input, target, progress=bar.update, **settings)
-    print(f"{target}: {facts['seconds']:.1f} s, {facts['channels']} channel(s) at {facts['sample_rate']} Hz")
+    written = ", ".join(map(str, facts["targets"]))
+    print(f"{written}: {facts['seconds']:.1f} s, {facts['channels']} channel(s) at {facts['sample_rate']} Hz")
     _report_events(str(target), facts)
     return 0
 
 
-def _run_folder(options: argparse.Namespace, settings: dict[str, Any]) -> int:
+def _run_folder(options: argparse.Namespace, settings: dict[str, Any], info: BundleInfo) -> int:
     if options.output.is_file():
         raise AudioError(f"{options.output}: is a file, but {options.input} is a folder; expected a folder for OUT")
-    pairs = []
+    pairs, all_targets = [], []
     for source in sound_files(options.input):
         target = options.output / source.relative_to(options.input)
         if options.format:
             target = target.with_suffix("." + options.format)
-        if not (options.skip_existing and target.exists()):
+        targets = source_files(target, info, bool(options.gains))
+        if not (options.skip_existing and all(each.exists() for each in targets)):
             pairs.append((source, target))
+            all_targets += targets
     if not pairs:
         raise AudioError(f"{options.input}: no sound files to process ({', '.join(SUFFIXES)})")
-    target, count = Counter(target for _, target in pairs).most_common(1)[0]
+    target, count = Counter(all_targets).most_common(1)[0]
     if count > 1:
         raise AudioError(f"{count} inputs would be written to {target}; give them different stems")
     work = partial(_process_one, settings=settings)
@@ -77,7 +92,8 @@ def _run_folder(options: argparse.Namespace, settings: dict[str, Any]) -> int:
                 failed += 1
                 tqdm.write(f"hearloop: {problem}", file=sys.stderr)
             bar.update()
-    print(f"{options.output}: {len(pairs) - failed} file(s) written, {failed} failed")
+    written = (len(pairs) - failed) * len(all_targets) // len(pairs)
+    print(f"{options.output}: {written} file(s) written, {failed} failed")
     return 1 if failed else 0
 
 

@@ -66,8 +66,8 @@ def separator(tmp_path_factory):
 def test_talkers_keep_their_places_and_every_sample_comes_out_once(separator, rng, samples, block):
     sound = (0.1 * rng.standard_normal((1, samples))).astype(np.float32)
     processor = WholeProcessor(load_bundle(separator), 1, 16000)
-    parts = [processor.process(sound[:, at : at + block]) for at in range(0, samples, block)]
-    found = np.concatenate([*parts, processor.flush()], axis=1)
+    parts = [processor.separate(sound[:, at : at + block]) for at in range(0, samples, block)]
+    found = np.concatenate([*parts, processor.flush()], axis=-1)[:, 0]
     talkers = np.concatenate([sound, -sound / 2])
     expected = talkers[::-1] if sound[0, 0] < 0 else talkers
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -78,8 +78,10 @@ def test_a_file_of_another_rate_keeps_its_rate_and_length(separator, rng, tmp_pa
     sound = 0.2 * np.sin(2 * np.pi * 440 * time_s + 0.1)
     soundfile.write(tmp_path / "in.wav", sound, 44100, "FLOAT")
     facts = process_file(tmp_path / "in.wav", tmp_path / "out.wav", separator)
-    found, rate = soundfile.read(tmp_path / "out.wav")
-    assert (rate, found.shape, facts["channels"], facts["latency_samples"]) == (44100, (len(sound), 2), 2, 0)
+    assert facts["targets"] == [tmp_path / "out.1.wav", tmp_path / "out.2.wav"]
+    found = np.stack([soundfile.read(path)[0] for path in facts["targets"]], axis=1)
+    rate = soundfile.info(tmp_path / "out.1.wav").samplerate
+    assert (rate, found.shape, facts["channels"], facts["latency_samples"]) == (44100, (len(sound), 2), 1, 0)
     # Away from both ends, where the resampler has nothing to look at.
     np.testing.assert_allclose(found[500:-500], np.stack([sound, -sound / 2], axis=1)[500:-500], atol=2e-3)
 
@@ -88,8 +90,8 @@ def test_numbers_that_are_not_finite_are_taken_as_silence_and_counted(separator)
     processor = WholeProcessor(load_bundle(separator), 1, 16000)
     sound = np.full((1, 100), 0.1, np.float32)
     sound[0, 50:60] = np.nan
-    assert processor.process(sound).shape == (2, 0)
-    found = processor.flush()
+    assert processor.separate(sound).shape == (2, 1, 0)
+    found = processor.flush()[:, 0]
     assert np.isfinite(found).all()
     assert not found[:, 50:60].any()
     assert processor.events["bad_samples"] == 10
@@ -99,6 +101,15 @@ def test_no_output_is_louder_than_the_ceiling(separator):
     processor = WholeProcessor(load_bundle(separator), 1, 16000)
     processor.process(np.full((1, 1000), 4.0, np.float32))
     assert np.abs(processor.flush()).max() <= 10 ** (-1 / 20) * 1.0001
+
+
+@pytest.mark.parametrize("samples", [0, 100, 3 * PIECE])
+def test_the_remix_has_its_gains(separator, rng, samples):
+    sound = (0.1 * rng.standard_normal((1, samples))).astype(np.float32)
+    processor = WholeProcessor(load_bundle(separator), 1, 16000, source_gains_db=(-6, 0))
+    found = np.concatenate([processor.process(sound), processor.flush()], axis=1)
+    gains = (1, 10 ** (-6 / 20)) if samples and sound[0, 0] < 0 else (10 ** (-6 / 20), 1)
+    np.testing.assert_allclose(found, gains[0] * sound - gains[1] * sound / 2, atol=1e-6)
 
 
 def test_another_number_of_channels_is_refused(separator):

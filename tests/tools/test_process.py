@@ -146,3 +146,90 @@ def test_wrong_arguments_are_told_in_one_line(make_bundle, tmp_path, arguments, 
     assert told in result.stderr
     assert "Traceback" not in result.stderr
     assert not Path(tmp_path / "out.wav").exists()
+
+
+class TestSources:
+    """A model that separates: two thirds of everything to the first source, the rest to the second."""
+
+    @pytest.fixture
+    def model(self, make_bundle):
+        return make_bundle(masks=np.repeat([[2 / 3], [1 / 3]], 257, axis=1))
+
+    @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (44100, 2)])
+    def test_every_source_is_a_file_that_lines_up_with_the_input(self, model, tmp_path, rate, channels):
+        soundfile.write(tmp_path / "in.wav", noise(1.1, rate, channels), rate, "FLOAT")
+        result = hearloop("process", tmp_path / "in.wav", tmp_path / "out.wav", "--model", model)
+        assert result.returncode == 0, result.stderr
+        assert "out.1.wav" in result.stdout
+        assert "out.2.wav" in result.stdout
+        assert sorted(os.listdir(tmp_path)) == ["in.wav", "out.1.wav", "out.2.wav"]
+        before, first, second = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("in", "out.1", "out.2"))
+        np.testing.assert_allclose(first + second, before, atol=1e-5)
+        settled = rate // 2  # above 8 kHz the shares begin equal
+        np.testing.assert_allclose(first[settled:], 2 / 3 * before[settled:], atol=1e-4)
+
+    @pytest.mark.parametrize(
+        ("gains", "expected"), [("0,-12", 2 / 3 + 0.2512 / 3), ("off,0", 1 / 3), ("=-inf, -6", 0.5012 / 3)]
+    )
+    def test_with_gains_there_is_one_remix(self, model, tmp_path, gains, expected):
+        soundfile.write(tmp_path / "in.wav", noise(0.5, 16000, 1), 16000, "FLOAT")
+        option = ["--gains" + gains] if gains.startswith("=") else ["--gains", gains]
+        result = hearloop("process", tmp_path / "in.wav", tmp_path / "out.wav", "--model", model, *option)
+        assert result.returncode == 0, result.stderr
+        assert sorted(os.listdir(tmp_path)) == ["in.wav", "out.wav"]
+        before, after = soundfile.read(tmp_path / "in.wav")[0], soundfile.read(tmp_path / "out.wav")[0]
+        np.testing.assert_allclose(after, expected * before, atol=1e-5)
+
+    def test_a_folder_gives_a_file_for_each_source_and_existing_pairs_are_left_alone(self, model, tmp_path):
+        (tmp_path / "in").mkdir()
+        (tmp_path / "out").mkdir()
+        for stem in ("a", "b"):
+            soundfile.write(tmp_path / "in" / f"{stem}.flac", noise(0.2, 16000, 1), 16000)
+        for name in ("a.1.wav", "a.2.wav", "b.2.wav"):
+            (tmp_path / "out" / name).write_text("precious")
+        options = ("--model", model, "--skip-existing", "--format", "wav")
+        result = hearloop("process", tmp_path / "in", tmp_path / "out", *options)
+        assert result.returncode == 0, result.stderr
+        assert "2 file(s) written, 0 failed" in result.stdout
+        assert (tmp_path / "out" / "a.1.wav").read_text() == "precious"
+        assert [soundfile.info(tmp_path / "out" / f"b.{n}.wav").frames for n in (1, 2)] == [3200, 3200]
+
+    def test_a_sound_of_no_samples_gives_sources_of_no_samples(self, model, tmp_path):
+        soundfile.write(tmp_path / "in.wav", np.zeros((0, 2)), 48000)
+        facts = process_file(tmp_path / "in.wav", tmp_path / "out.wav", model)
+        assert [soundfile.info(path).frames for path in facts["targets"]] == [0, 0]
+
+    def test_nothing_is_written_unless_all_is(self, model, tmp_path):
+        soundfile.write(tmp_path / "in.flac", noise(5, 16000, 1), 16000)
+        whole = (tmp_path / "in.flac").read_bytes()
+        (tmp_path / "in.flac").write_bytes(whole[: len(whole) // 2])
+        (tmp_path / "out.2.wav").write_text("precious")
+        result = hearloop("process", tmp_path / "in.flac", tmp_path / "out.wav", "--model", model)
+        assert "Traceback" not in result.stderr
+        if result.returncode:
+            assert (tmp_path / "out.2.wav").read_text() == "precious"
+            assert sorted(os.listdir(tmp_path)) == ["in.flac", "out.2.wav"]
+        else:
+            assert soundfile.info(tmp_path / "out.1.wav").frames == soundfile.info(tmp_path / "out.2.wav").frames
+
+    @pytest.mark.parametrize(
+        ("gains", "separates", "told", "status"),
+        [
+            ("0", True, "has 1 gain(s), but model 'passthrough' gives 2 sources; expected 2", 1),
+            ("0,0,0", True, "has 3 gain(s)", 1),
+            ("0,-12", False, "has 2 gain(s), but model 'passthrough' does not separate its input", 1),
+            ("0,99", True, "is 99.0; expected a number from -inf to 20", 1),
+            ("0,loud", True, "expected a number of dB, or off, for each source", 2),
+        ],
+    )
+    def test_gains_that_do_not_fit_are_told_before_anything_is_done(
+        self, make_bundle, model, tmp_path, gains, separates, told, status
+    ):
+        (tmp_path / "in").mkdir()
+        soundfile.write(tmp_path / "in" / "a.wav", noise(0.1, 16000, 1), 16000)
+        used = model if separates else make_bundle()
+        result = hearloop("process", tmp_path / "in", tmp_path / "out", "--model", used, "--gains", gains)
+        assert result.returncode == status
+        assert told in result.stderr
+        assert "Traceback" not in result.stderr
+        assert not (tmp_path / "out").exists()
