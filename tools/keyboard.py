@@ -1,5 +1,6 @@
 """Single keys from the terminal, without waiting for them."""
 
+import os
 import select
 import sys
 
@@ -31,8 +32,9 @@ class Keyboard:
     def pressed(self) -> str:
         keys = ""
         while self._settings is not None and select.select([sys.stdin], [], [], 0)[0]:
-            key = sys.stdin.read(1)
-            if not key:  # the terminal has gone
+            # Not through the buffer of the text stream, in which `select` does not see what waits.
+            typed = os.read(sys.stdin.fileno(), 64)
+            if not typed:  # the terminal has gone
                 break
-            keys += key
+            keys += typed.decode(errors="replace")
         return keys
