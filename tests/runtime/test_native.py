@@ -11,10 +11,10 @@ from native_engine import FRAME, GAIN, HEAD, PRODUCT, RESETS, SPIN_MS, NativeGai
 
 from hearloop.runtime import live, processor
 from hearloop.runtime.callback import BLOCKS_TO_RETURN, BYPASSED, MISSES_TO_BYPASS
-from hearloop.runtime.controls import Controls
+from hearloop.runtime.controls import MUTED_DB, Controls
 from hearloop.runtime.devices import C_CALLBACK
 from hearloop.runtime.engine import open_engine
-from hearloop.runtime.errors import EngineError
+from hearloop.runtime.errors import EngineError, HearloopError
 from hearloop.runtime.live import LiveLoop
 from hearloop.runtime.native_callback import callback
 from hearloop.runtime.native_pace import MODE, PROBING, RESTING, RUNNING, keep_pace, new_pace
@@ -37,9 +37,12 @@ class Stream:
 
     def __init__(self, engine, channels=1, rate=16000, smallest=128, largest=128, controls=None, outputs=None):
         self.controls, self.channels, self.outputs = controls or Controls(), channels, outputs or channels
-        setting = Setting(
-            channels, rate, 16000, 128, lambda size: WetPath(engine, channels, rate, size), self.controls, -1.0
-        )
+        self.controls.expect_sources(engine.info.sources, engine.info.name)
+
+        def path(size):
+            return WetPath(engine, channels, rate, size, source_targets=self.controls.source_targets)
+
+        setting = Setting(channels, rate, 16000, 128, path, self.controls, -1.0)
         self.telemetry, self.model = Telemetry(), NativeTelemetry()
         self.traffic = Traffic(channels, self.outputs)
         self.session = NativeSession(setting, smallest, largest, self.telemetry, self.model, self.traffic)
@@ -141,6 +144,26 @@ def test_a_compiled_model_sounds_as_in_the_processor(channels):
     assert np.std(heard[:, 3000:]) > 1e-4
     np.testing.assert_array_equal(heard[:, 3000:], expected[:, 3000:])
     assert stream.model.failures == 0
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_separated_sources_are_remixed_as_in_the_processor(rate, channels, make_bundle):
+    """With gains that change while it runs, and a model that fails in some frames."""
+    masks = np.random.default_rng(4).normal(0.5, 0.3, (3, 257))
+    bundle = make_bundle(masks=masks, fails_from=40, fails_to=42)
+    block = 480
+    samples = noise(block * 120, channels)
+    made = Processor(bundle, channels, rate, "compiled", block, source_gains_db=(0, -6, 3))
+    stream = Stream(open_engine(bundle, "compiled"), channels, rate, block, block, Controls(source_gains_db=(0, -6, 3)))
+    for index, part in enumerate(np.split(samples, 120, axis=1)):
+        if index % 25 == 24:
+            made.controls.source_gains_db = stream.controls.source_gains_db = (-index / 2, MUTED_DB, 3)
+        heard, expected = stream.play(part), made.process(part)
+        if index * block > RAMP_S * rate:
+            np.testing.assert_array_equal(heard, expected)
+    assert np.std(heard) > 0.01
+    assert stream.session.events["failed_frames"] == made.events["failed_frames"] > 0
 
 
 def test_one_channel_is_played_on_all_outputs(make_bundle):
@@ -392,6 +415,39 @@ def test_controls_are_followed_while_it_runs_without_a_click(native_loop, make_b
     assert level(100) == pytest.approx(1.0, rel=0.02)
     assert level(160) == pytest.approx(0.1, rel=0.02)
     assert level(220) == pytest.approx(0.1 * 10 ** (-12 / 20), rel=0.02)
+
+
+@pytest.mark.parametrize("path", ["native", "worker"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_gains_of_sources_change_while_it_runs_without_a_click(path, channels, native_loop, make_bundle):
+    """Muted from block 60 on, and again at half its level, of two thirds of a tone; in both paths alike."""
+    tone = 0.4 * np.sin(2 * np.pi * 200 * np.arange(32000) / 16000)
+    controls = Controls(source_gains_db=(0, 0))
+
+    def change(block):
+        controls.source_gains_db = (0 if block < 60 else MUTED_DB if block < 120 else -6, 0)
+        deadline = time.monotonic() + 20
+        while not loop.settled and time.monotonic() < deadline:
+            time.sleep(3e-4)
+
+    device = SoftwareDevice(np.tile(tone, (channels, 1)), 16000, 128, clock=Steady(change))
+    bundle = make_bundle(masks=np.repeat([[2 / 3], [1 / 3]], 257, axis=1))
+    loop = native_loop(device, open_engine(bundle, "compiled"), controls=controls, path=path)
+    with loop:
+        loop.wait()
+    assert loop.path == path
+    assert loop.stats()["concealed"] == 0
+    delay = round(loop.latency.total)
+    assert np.max(np.abs(np.diff(device.output))) < 1.05 * 0.4 * 2 * np.pi * 200 / 16000
+    for block, gain in ((50, 1), (110, 1 / 3), (200, 2 / 3 * 10 ** (-6 / 20) + 1 / 3)):
+        for heard in device.output:
+            assert np.max(np.abs(heard[delay + 128 * block :][:640])) == pytest.approx(0.4 * gain, rel=0.02)
+
+
+def test_gains_that_do_not_fit_the_model_are_told_before_the_device_starts(make_bundle):
+    for bundle, told in ((make_bundle(), "does not separate"), (make_bundle(masks=np.ones((3, 257))), "expected 3")):
+        with pytest.raises(HearloopError, match=told):
+            LiveLoop(bundle, SoftwareDevice(noise(1000), 16000), "ort", Controls(source_gains_db=(0, 0)))
 
 
 def test_a_host_that_changes_its_block_size_is_followed(native_loop, make_bundle):

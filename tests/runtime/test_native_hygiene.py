@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # Counts what the calling thread asks of the C library while it calls a callback. Loaded before everything else.
@@ -53,6 +54,7 @@ sys.path.insert(0, sys.argv[2])
 from numba.core.runtime import _nrt_python
 from native_engine import NativeGain
 from hearloop.runtime.controls import Controls
+from hearloop.runtime.engine import open_engine
 from hearloop.runtime.native_callback import callback
 from hearloop.runtime.native_session import NativeSession, NativeTelemetry
 from hearloop.runtime.rings import Ring
@@ -65,8 +67,17 @@ class Job(ctypes.Structure):
                 ("frames", ctypes.c_ulong), ("data", ctypes.c_void_p), ("times", ctypes.c_long),
                 ("counts", 3 * ctypes.c_long)]
 
-engine = NativeGain("enhance-small", gain=0.5, feedback=0.5, fails_from=50, fails_to=51)
-setting = Setting(2, 48000, 16000, 128, lambda size: WetPath(engine, 2, 48000, size), Controls(), -1.0)
+if sys.argv[3] == "gain":
+    engine = NativeGain("enhance-small", gain=0.5, feedback=0.5, fails_from=50, fails_to=51)
+else:
+    engine = open_engine(sys.argv[3], "compiled")
+controls = Controls()
+controls.expect_sources(engine.info.sources, engine.info.name)
+
+def path(size):
+    return WetPath(engine, 2, 48000, size, source_targets=controls.source_targets)
+
+setting = Setting(2, 48000, 16000, 128, path, controls, -1.0)
 traffic, tap = Traffic(2, 2), Ring(2, 48000)
 session = NativeSession(setting, 1, 2000, Telemetry(), NativeTelemetry(), traffic, tap)
 session.start()
@@ -76,6 +87,8 @@ counts, frames = [0, 0, 0], 0
 rng = np.random.default_rng(1)
 shim = ctypes.PyDLL(sys.argv[1])  # which keeps the GIL: a callback that waits for it never returns
 for size in (64, 480, 1, 1999, 2500, 128):
+    if controls.source_gains_db:
+        controls.source_gains_db = (-size / 100, 0)
     samples = (0.1 * rng.standard_normal((size, 2))).astype(np.float32)
     samples[0] = np.nan
     heard = np.zeros_like(samples)
@@ -92,11 +105,15 @@ print(json.dumps({"blocks": traffic.blocks, "failures": session._model.failures,
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the shim is made for glibc")
-def test_a_callback_allocates_nothing_locks_nothing_and_never_asks_for_the_gil(tmp_path):
+@pytest.mark.parametrize("model", ["gain", "separator"])
+def test_a_callback_allocates_nothing_locks_nothing_and_never_asks_for_the_gil(tmp_path, model, make_bundle):
     """1,200 blocks in a C thread, while the thread that waits for it holds the GIL.
 
-    With odd block sizes, failed frames, bad samples, a recording, and a host that breaks its promise.
+    With odd block sizes, failed frames, bad samples, a recording, changing gains, and a host that breaks its promise.
     """
+    if model == "separator":
+        masks = np.random.default_rng(1).uniform(0, 0.5, (2, 257))
+        model = make_bundle(masks=masks, fails_from=50, fails_to=51)
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("needs a C compiler")
@@ -108,7 +125,7 @@ def test_a_callback_allocates_nothing_locks_nothing_and_never_asks_for_the_gil(t
     if built.returncode:
         pytest.skip(f"the shim does not build here: {built.stderr}")
     done = subprocess.run(
-        [sys.executable, script, library, Path(__file__).parents[1]],
+        [sys.executable, script, library, Path(__file__).parents[1], model],
         env={**os.environ, "LD_PRELOAD": str(library)},
         capture_output=True,
         text=True,

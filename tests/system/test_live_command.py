@@ -118,6 +118,35 @@ def test_keys_do_what_the_help_says_and_a_terminal_shows_one_line(noise_file, ma
     assert "Traceback" not in shown
 
 
+def test_keys_change_the_gains_of_sources(noise_file, make_bundle):
+    """Several at once, too: once, keys that were typed quickly waited in a buffer for the next one."""
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    model = make_bundle(masks=np.full((2, 257), 0.5))
+    options = ("--software", noise_file, "--duration", 50, "--model", model, "--gains", "0,-12")
+    live = start(*options, stdin=theirs, stderr=theirs)
+    os.close(theirs)
+    assert "1 to 9 choose a source" in live.stdout.readline()
+    shown = ""
+    for keys, text in (
+        ("", "source *1 0 dB, 2 -12 dB"),
+        ("<<", "source *1 -6 dB, 2 -12 dB"),
+        ("2>", "source 1 -6 dB, *2 -9 dB"),
+        ("m", "*2 off"),
+        ("m93", "source 1 -6 dB, *2 -9 dB"),  # there is no source 9, and no source 3
+        ("1m>", "source *1 -6 dB, 2 -9 dB"),
+    ):
+        os.write(ours, keys.encode())
+        deadline, shown = time.monotonic() + 20, ""
+        while text not in shown and time.monotonic() < deadline:
+            shown += os.read(ours, 4096).decode()
+        assert text in shown, shown
+    os.write(ours, b"q")
+    live.wait(timeout=120)
+    os.close(ours)
+    assert live.returncode == 0
+
+
 def test_faults_are_one_clear_line(noise_file, make_bundle, tmp_path):
     model = make_bundle()
     text = tmp_path / "text.wav"
@@ -130,4 +159,5 @@ def test_faults_are_one_clear_line(noise_file, make_bundle, tmp_path):
     )
     assert "cannot be created" in refuse("--software", noise_file, "--model", model, "--record", tmp_path / "heard.txt")
     assert "mix" in refuse("--software", noise_file, "--model", model, "--mix", 3)
+    assert "does not separate its input" in refuse("--software", noise_file, "--model", model, "--gains", "0,-12")
     assert "no native form" in refuse("--software", noise_file, "--model", model, "--engine", "ort", "--path", "native")
