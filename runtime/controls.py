@@ -15,8 +15,9 @@ LARGEST_SOURCE_GAIN_DB = 20.0
 class Controls:
     """Live controls; every change is checked here, and followed by the audio side in a short ramp.
 
-    The audio side reads numbers: `targets[0]` (weight of the dry signal), `targets[1]` (output gain), and
-    `source_targets` (gain of each source). Each is written in one piece, so that no lock is needed between the threads.
+    The audio side reads numbers: `targets[0]` (weight of the dry signal), `targets[1]` (output gain), `source_targets`
+    (gain of each source), and `voice_target` (the map of the voice that is to be heard). Each is written in one piece,
+    so that no lock is needed between the threads.
 
     Attributes
     ----------
@@ -44,6 +45,7 @@ class Controls:
     ):
         self.targets = np.array([0.0, 1.0], np.float32)
         self.source_targets = np.ones(1, np.float32)
+        self.voice_target = np.zeros(0, np.float32)
         self._expected: int | None = None  # number of gains, once the model is known
         self._limit_db, self._mix, self._gain_db, self._bypass = NO_LIMIT_DB, 1.0, 0.0, False
         self.attenuation_limit_db = attenuation_limit_db
@@ -76,6 +78,26 @@ class Controls:
         if len(self.source_targets) != sources:
             self.source_targets = np.ones(sources, np.float32)
         self.source_gains_db = given or (0.0,) * expected
+
+    def steer(self, voice_map: np.ndarray) -> None:
+        """Hear another voice: what `voice.steering_map` gives. The first call says how large the map is.
+
+        A frame that comes while the map is being written hears some of both voices, as those of the cross-fade do.
+
+        Raises
+        ------
+        HearloopError
+            If the map has another size than before, or holds values that are not finite.
+        """
+        values = np.ravel(voice_map).astype(np.float32)
+        if not len(self.voice_target):
+            self.voice_target = np.zeros_like(values)
+        if len(values) != len(self.voice_target) or not np.isfinite(values).all():
+            raise HearloopError(
+                f"the map of the voice has {len(values)} values, {np.count_nonzero(~np.isfinite(values))} of them not "
+                f"finite; expected {len(self.voice_target)} finite ones"
+            )
+        self.voice_target[:] = values
 
     @property
     def attenuation_limit_db(self) -> float:

@@ -13,6 +13,7 @@ import soundfile
 from .bundle import Bundle, BundleInfo, load_bundle
 from .errors import AudioError, EngineError
 from .processor import Processor
+from .voice import Voice, check_voice
 from .whole import WholeProcessor
 
 SUFFIXES = (".wav", ".flac", ".ogg")
@@ -27,6 +28,7 @@ def process_file(
     engine: str = "auto",
     compensate: bool = True,
     progress: Callable[[float], None] | None = None,
+    voice: Voice | None = None,
     **controls: Any,
 ) -> dict[str, Any]:
     """Process one sound file of any rate and number of channels.
@@ -47,6 +49,8 @@ def process_file(
         Shift the output so that it lines up with the input sample for sample; it has the same length either way.
     progress : callable, optional
         Called with the seconds of audio done since the last call.
+    voice : Voice, optional
+        Whom a model of task "target" shall let through.
     **controls
         Initial values of `Controls`.
 
@@ -71,7 +75,7 @@ def process_file(
     remixed = bool(controls.get("source_gains_db"))
     targets = source_files(target, bundle.info, remixed)
     with _open(source) as sound:
-        processor = _processor(bundle, sound, engine, controls)
+        processor = _processor(bundle, sound, engine, voice, controls)
         channels = processor.channels_out if isinstance(processor, WholeProcessor) else sound.channels
         latency = round(processor.latency.total)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,10 +115,11 @@ def source_files(target: Path, info: BundleInfo, remixed: bool) -> list[Path]:
 
 
 def _processor(
-    bundle: Bundle, sound: soundfile.SoundFile, engine: str, controls: dict[str, Any]
+    bundle: Bundle, sound: soundfile.SoundFile, engine: str, voice: Voice | None, controls: dict[str, Any]
 ) -> Processor | WholeProcessor:
     if bundle.info.mode != "file":
-        return Processor(bundle, sound.channels, sound.samplerate, engine, **controls)
+        return Processor(bundle, sound.channels, sound.samplerate, engine, voice=voice, **controls)
+    check_voice(bundle.info, voice)
     if engine == "compiled":
         raise EngineError(f"model {bundle.info.name!r} hears whole recordings; expected engine 'ort' or 'auto'")
     return WholeProcessor(bundle, sound.channels, sound.samplerate, **controls)

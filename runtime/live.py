@@ -33,6 +33,7 @@ from .realtime import Quiet, environment
 from .recording import Recording
 from .session import Session, Setting, Telemetry, WetPathMaker
 from .telemetry import Times
+from .voice import Voice, check_voice, steering_map
 from .wetpath import WetPath
 
 PATHS = ("auto", "native", "worker")
@@ -67,13 +68,16 @@ class LiveLoop:
         Whether the model runs inside the callback or in a thread of its own; "auto" takes the former if it can.
     log : FrameLog, optional
         Receives the times of every block, and of its stages.
+    voice : Voice, optional
+        Whom a model of task "target" shall let through; `listen_to` chooses another.
 
     Raises
     ------
     EngineError
         If the path is unknown, or native and the engine has no native form.
     HearloopError
-        If the controls have another number of source gains than the model has sources.
+        If the controls have another number of source gains than the model has sources, or the model needs a voice and
+        none is given, or the other way round.
 
     Attributes
     ----------
@@ -105,12 +109,14 @@ class LiveLoop:
         wet_path: WetPathMaker | None = None,
         path: str = "auto",
         log: FrameLog | None = None,
+        voice: Voice | None = None,
     ):
         if path not in PATHS:
             raise EngineError(f"path is {path!r}; expected one of {', '.join(PATHS)}")
         self.device, self.controls = device, controls or Controls()
         self.channels, self.sample_rate = device.input_channels, device.sample_rate
         self._engine: Engine | None = None
+        self._model = model
         self.model_name = "none"
         model_rate, frame, native = 16000, 128, False
         if wet_path is None:
@@ -119,6 +125,9 @@ class LiveLoop:
             self.model_name = opened.info.name
             if isinstance(opened.info, BundleInfo):
                 self.controls.expect_sources(opened.info.sources, opened.info.name)
+                check_voice(opened.info, voice)
+            if voice is not None:
+                self.listen_to(voice)
             model_rate, frame = opened.info.sample_rate, opened.info.frame
             wet_path, native = self._wet_path_maker(opened), isinstance(opened, NativeEngine)
         if path == "native" and not native:
@@ -153,8 +162,17 @@ class LiveLoop:
         return str(getattr(self._engine, "note", ""))
 
     def _wet_path_maker(self, engine: Engine) -> WetPathMaker:
-        targets = self.controls.source_targets
-        return lambda chunk: WetPath(engine, self.channels, self.sample_rate, chunk, source_targets=targets)
+        return lambda chunk: WetPath(engine, self.channels, self.sample_rate, chunk, controls=self.controls)
+
+    def listen_to(self, voice: Voice) -> None:
+        """Let another voice through from now on, by a cross-fade of about 60 ms; at any time, from any thread.
+
+        Raises
+        ------
+        BundleError
+            If the model hears no chosen voice, or one that another enrolment model has made.
+        """
+        self.controls.steer(steering_map(self._model, voice))
 
     def start(self) -> None:
         """Set everything up, start the device, and open the output with a ramp.

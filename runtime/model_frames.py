@@ -9,9 +9,10 @@ from .engine import Engine
 from .errors import BundleError, EngineError
 from .frontend import Analysis, AnalysisRecord, Synthesis, SynthesisRecord, analyse, synthesise
 from .kernels import kernel
-from .records import Counts, Image, Spectrum, fetch_from
+from .records import Counts, Image, Spectrum, Vector, fetch_from
 from .stages import ANALYSIS, MODEL, SYNTHESIS, lap, new_laps
 
+VOICE_FADE = np.float32(0.33)  # of the way to another voice, each frame: 95 % after 60 ms
 NEGLIGIBLE_POWER = np.float32(1e-10)  # of the mean of all channels, against the sum of their powers
 
 
@@ -38,6 +39,8 @@ class SpectralRecord(NamedTuple):
     oldest: Counts
     streams: int
     sources: int
+    voice: Vector  # the map of the voice that is heard; nothing for models that are not steered
+    voice_target: Vector  # of the voice that is to be heard
     laps: Counts
 
 
@@ -59,10 +62,16 @@ class SpectralFrames:
     shares to all sources, and starts the model afresh. Overlap-add cross-fades between the two over 4 ms, so a failure
     never clicks.
 
+    A model that hears one voice is steered by a map of it, `voice_target`, which may be exchanged at any time. From
+    frame to frame the map that the model is given approaches it, so that one voice fades into the other within a tenth
+    of a second.
+
     `laps` is a watch that is told of every stage; see stages.py.
     """
 
-    def __init__(self, engine: Engine, channels: int, laps: np.ndarray | None = None):
+    def __init__(
+        self, engine: Engine, channels: int, laps: np.ndarray | None = None, voice_target: np.ndarray | None = None
+    ):
         info = engine.info
         self.engines = [engine] + [engine.another() for _ in range(streams(info, channels) - 1)]
         self.analysis = Analysis(info.windows, channels)
@@ -71,6 +80,14 @@ class SpectralFrames:
         dry = np.zeros((channels, info.windows.bins), np.complex64)
         wet = np.zeros((info.sources * channels, info.windows.bins), np.complex64)
         one_for_all = info.sources > 1 and channels > 1
+        ports = [port for port in info.inputs if port.role == "embedding"]
+        values = sum(int(np.prod(port.shape)) for port in ports)
+        if voice_target is None or not len(voice_target):
+            voice_target = np.zeros(values, np.float32)
+        if len(voice_target) != values:
+            raise BundleError(
+                f"the map of the voice has {len(voice_target)} values; model {info.name!r} takes {values}"
+            )
         self.record = SpectralRecord(
             self.analysis.record,
             self.synthesis.record,
@@ -82,6 +99,8 @@ class SpectralFrames:
             oldest=np.zeros(1, np.int64),
             streams=len(self.engines),
             sources=info.sources,
+            voice=voice_target.copy(),
+            voice_target=voice_target,
             laps=new_laps() if laps is None else laps,
         )
         self.image = Image(self.record)
@@ -91,9 +110,12 @@ class SpectralFrames:
         name_in, name_out = info.port("spectrum", "inputs").name, info.port("spectrum", "outputs").name
         self.inputs = [_complex_view(each.inputs[name_in]) for each in self.engines]
         self.outputs = [_complex_view(each.outputs[name_out]) for each in self.engines]
+        self.voices = [each.inputs[port.name].reshape(-1) for each in self.engines for port in ports]
 
     def step(self, frame: np.ndarray, wet: np.ndarray) -> bool:
         begin(self.image.address, frame)
+        for voice in self.voices:
+            voice[:] = self.record.voice
         fine = True
         for index, engine in enumerate(self.engines):
             self.inputs[index][:] = self.given[index]
@@ -113,6 +135,7 @@ class SpectralFrames:
         self.analysis.reset()
         self.synthesis.reset()
         self.record.late[:] = 0
+        self.record.voice[:] = self.record.voice_target
         for engine in self.engines:
             engine.reset()
 
@@ -229,6 +252,19 @@ def exchange(dry, late, oldest):
     oldest[0] = (oldest[0] + channels) % late.shape[0]
 
 
+@kernel("void(float32[::1], float32[::1])")
+def fade_voice(voice, target):
+    """Bring the map that the model is given nearer to that of the chosen voice."""
+    for n in range(voice.shape[0]):
+        voice[n] += VOICE_FADE * (target[n] - voice[n])
+
+
+@kernel("void(float32[::1], float32[::1])")
+def copy_values(source, target):
+    for n in range(source.shape[0]):
+        target[n] = source[n]
+
+
 fetch_frames = fetch_from(SpectralRecord)
 
 
@@ -239,6 +275,7 @@ def begin(address, frame):
     analyse(frame, frames.dry, *frames.analysis)
     if frames.given.shape[0] < frames.dry.shape[0]:
         mix_down(frames.dry, frames.given)
+    fade_voice(frames.voice, frames.voice_target)
     lap(frames.laps, ANALYSIS)
 
 

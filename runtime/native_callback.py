@@ -16,7 +16,7 @@ from .callback import meter
 from .denormals import flush_denormals, restore_denormals
 from .framelog import log_frame
 from .kernels import c_function, kernel
-from .model_frames import begin, copy_spectrum, fetch_frames, finish
+from .model_frames import begin, copy_spectrum, copy_values, fetch_frames, finish
 from .native_calls import call, pointer
 from .native_clock import now_ns, thread_id, thread_ns
 from .native_pace import DERAILED, MODE, judge_frame, keep_pace, model_is_heard, model_runs
@@ -31,7 +31,7 @@ from .wetpath import FAILED_FRAMES, emit, fetch_path, give, next_frame, take
 # Places in `StreamRecord.counts`, which goes on from one stream to the next.
 FRAMES, LATE_BY_COMPUTE, LATE_BY_SCHEDULING, LATE_BY_HOST, FAILURES = range(5)
 # Columns of `StreamRecord.places`, one row for each stream through the model.
-MEMORY, CONSTANTS, SPECTRUM_IN, SPECTRUM_OUT = range(4)
+MEMORY, CONSTANTS, SPECTRUM_IN, SPECTRUM_OUT, VOICE_IN = range(5)
 
 SILENCE = 0  # address of no stream
 CONTINUE = 0  # paContinue
@@ -99,6 +99,8 @@ def step_model(address, runs):
         given = carray(pointer(places[SPECTRUM_IN]), (rows_in, bins), np.complex64)
         made = carray(pointer(places[SPECTRUM_OUT]), (rows_out, bins), np.complex64)
         copy_spectrum(frames.given[index * rows_in : (index + 1) * rows_in], given)
+        if frames.voice.shape[0]:
+            copy_values(frames.voice, carray(pointer(places[VOICE_IN]), (frames.voice.shape[0],), np.float32))
         call(stream.step, places[MEMORY], places[CONSTANTS])
         copy_spectrum(made, frames.made[index * rows_out : (index + 1) * rows_out])
     fine = finish(stream.frames, True, path.wet)

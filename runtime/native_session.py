@@ -26,6 +26,7 @@ from .native_callback import (
     SILENCE,
     SPECTRUM_IN,
     SPECTRUM_OUT,
+    VOICE_IN,
     StreamRecord,
     callback,
     inside,
@@ -215,10 +216,12 @@ class NativeSession:
 
 
 def _places(frames: SpectralFrames) -> np.ndarray:
-    """Where each stream through the model finds its memory, and where its spectra go in and come out."""
-    places = np.zeros((len(frames.engines), 4), np.int64)
+    """Where each stream through the model finds its memory, where spectra go in and come out, and the voice goes in."""
+    places = np.zeros((len(frames.engines), 5), np.int64)
     for row, engine, given, made in zip(places, frames.engines, frames.inputs, frames.outputs, strict=True):
         assert isinstance(engine, NativeEngine)
         row[MEMORY], row[CONSTANTS] = engine.memory.ctypes.data, engine.constants.ctypes.data
         row[SPECTRUM_IN], row[SPECTRUM_OUT] = given.ctypes.data, made.ctypes.data
+    for row, voice in zip(places, frames.voices, strict=False):
+        row[VOICE_IN] = voice.ctypes.data
     return places

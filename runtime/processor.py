@@ -13,6 +13,7 @@ from .errors import AudioError
 from .ledger import Ledger
 from .outputstage import OutputStage
 from .resample import LONGEST_CHUNK
+from .voice import Voice, check_voice, steering_map
 from .wetpath import WetPath
 
 
@@ -33,6 +34,8 @@ class Processor:
         Samples per call, if they are always the same: gives the smallest delay. By default any number may come.
     ceiling_dbfs : float
         Output limit in dB full scale.
+    voice : Voice, optional
+        Whom a model of task "target" shall let through; `listen_to` chooses another.
     **controls
         Initial values of `Controls`: attenuation_limit_db, mix, output_gain_db, bypass, source_gains_db.
 
@@ -54,7 +57,8 @@ class Processor:
     EngineError
         If the engine is unknown or cannot run the model.
     HearloopError
-        If a control has a wrong value, or there are not as many source gains as sources.
+        If a control has a wrong value, there are not as many source gains as sources, or the model needs a voice and
+        none is given, or the other way round.
 
     Examples
     --------
@@ -72,6 +76,7 @@ class Processor:
         engine: str = "auto",
         block_size: int | None = None,
         ceiling_dbfs: float = -1.0,
+        voice: Voice | None = None,
         **controls: Any,
     ):
         for name, value in (("channels", channels), ("sample_rate", sample_rate), ("block_size", block_size)):
@@ -82,11 +87,14 @@ class Processor:
         self.channels, self.sample_rate, self.block_size = channels, sample_rate, block_size
         self.controls = Controls(**controls)
         opened = open_engine(model, engine)
-        self._engine = opened
+        self._engine, self._model = opened, model
+        check_voice(opened.info, voice)
+        if voice is not None:
+            self.listen_to(voice)
         self.info = opened.info
         self.sources = opened.info.sources if isinstance(opened.info, BundleInfo) else 1
         self.controls.expect_sources(self.sources, opened.info.name)
-        self._wet = WetPath(opened, channels, sample_rate, block_size, source_targets=self.controls.source_targets)
+        self._wet = WetPath(opened, channels, sample_rate, block_size, controls=self.controls)
         # One stage for the remix, and one for all sources apart, with one limiter, so that they keep their proportions.
         self._stages = {
             copies: OutputStage(copies * channels, sample_rate, self._wet.latency_samples, self.controls, ceiling_dbfs)
@@ -109,6 +117,16 @@ class Processor:
     @property
     def events(self) -> dict[str, int]:
         return self._wet.events
+
+    def listen_to(self, voice: Voice) -> None:
+        """Let another voice through from now on, by a cross-fade of about 60 ms; at any time, from any thread.
+
+        Raises
+        ------
+        BundleError
+            If the model hears no chosen voice, or one that another enrolment model has made.
+        """
+        self.controls.steer(steering_map(self._model, voice))
 
     def process(self, samples: np.ndarray) -> np.ndarray:
         """Process the next samples of the stream; separated sources are added up again, each with its gain.

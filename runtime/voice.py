@@ -9,7 +9,7 @@ from scipy.signal import resample_poly
 
 from .bundle import Bundle, BundleInfo, Port, load_bundle
 from .engine import open_engine
-from .errors import AudioError, BundleError
+from .errors import AudioError, BundleError, HearloopError
 from .frontend import Analysis
 from .resample import ratio
 
@@ -69,6 +69,16 @@ def hear_voice(
         step.step()
     embedding = step.outputs[info.port("embedding", "outputs").name].reshape(-1).copy()
     return Voice(embedding, info.name, info.version)
+
+
+def check_voice(info: BundleInfo, voice: Voice | None) -> None:
+    """Raise HearloopError unless a voice is given to a model that needs one, and to no other."""
+    if info.task == "target" and voice is None:
+        raise HearloopError(
+            f"model {info.name!r} lets one voice through; expected a voice to choose (`hearloop enroll` keeps one)"
+        )
+    if info.task != "target" and voice is not None:
+        raise HearloopError(f"model {info.name!r} has task {info.task!r}; a voice goes with task 'target'")
 
 
 def steering_path(target: Path) -> Path:

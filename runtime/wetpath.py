@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .bundle import BundleInfo
+from .controls import Controls
 from .engine import Engine
 from .errors import BundleError
 from .kernels import kernel
@@ -87,8 +88,8 @@ class WetPath:
         calls may have any number of samples.
     frames : FrameModel, optional
         What processes the frames; by default the front end that the bundle names.
-    source_targets : ndarray, float32, shape (sources,), optional
-        Gains of the sources, as in `Controls`; read all the time. All are 1 by default.
+    controls : Controls, optional
+        What it says of sources and of the voice is followed all the time. By default sources have a gain of one.
 
     Attributes
     ----------
@@ -110,13 +111,13 @@ class WetPath:
         sample_rate: int,
         block_size: int | None = None,
         frames: FrameModel | None = None,
-        source_targets: np.ndarray | None = None,
+        controls: Controls | None = None,
     ):
         info = engine.info
         if not isinstance(info, BundleInfo):
             raise BundleError(f"model {info.name!r} is no bundle: nothing says how audio becomes its input")
         self.laps = new_laps()
-        self.frames = frames or _frames(engine, channels, self.laps)
+        self.frames = frames or _frames(engine, channels, self.laps, controls)
         self.channels, self.sample_rate, self.info = channels, sample_rate, info
         self.resampled = sample_rate != info.sample_rate
         p, q = ratio(sample_rate, info.sample_rate)
@@ -169,7 +170,7 @@ class WetPath:
             delayed=np.zeros((channels, LONGEST_CHUNK), np.float32),
             apart=np.zeros((sources * channels, LONGEST_CHUNK), np.float32),
             gains=np.ones(sources, np.float32),
-            gain_targets=np.ones(sources, np.float32) if source_targets is None else source_targets,
+            gain_targets=np.ones(sources, np.float32) if controls is None else controls.source_targets,
             gain_step=np.float32(1000 / CONTROL_RAMP_MS / sample_rate),
             laps=self.laps,
         )
@@ -214,10 +215,10 @@ class WetPath:
         self.record.gains[:] = self.record.gain_targets
 
 
-def _frames(engine: Engine, channels: int, laps: np.ndarray) -> FrameModel:
+def _frames(engine: Engine, channels: int, laps: np.ndarray, controls: Controls | None) -> FrameModel:
     info: BundleInfo = engine.info
     if info.front_end == "stft":
-        return SpectralFrames(engine, channels, laps)
+        return SpectralFrames(engine, channels, laps, None if controls is None else controls.voice_target)
     raise BundleError(f"model {info.name!r}: front end {info.front_end!r} cannot be run yet; expected 'stft'")
 
 

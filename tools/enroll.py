@@ -5,13 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from ..runtime.engine import ENGINES
-from ..runtime.errors import AudioError, DeviceError, HearloopError
+from ..runtime.errors import DeviceError, HearloopError
 from ..runtime.look import Look, check_look
 from ..runtime.profiles import new_profile, save_profile
 from ..runtime.voice import hear_voice
+from .voices import read_look
 
 SECONDS = 4.0
 RATE = 16000
@@ -46,17 +46,6 @@ def run(options: argparse.Namespace) -> int:
     path = save_profile(new_profile(options.name, voice, facts), options.overwrite)
     print(f"{options.name!r} is enrolled: {path}")
     return 0
-
-
-def read_look(path: Path) -> tuple[np.ndarray, int]:
-    """Both ears of a look, float32 (2, samples), and its rate in Hz; raises AudioError."""
-    if not path.is_file():
-        raise AudioError(f"{path}: no such file")
-    try:
-        look, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, ValueError) as error:
-        raise AudioError(f"{path}: not a sound file that can be read ({error})") from error
-    return np.ascontiguousarray(look.T), rate
 
 
 def _listen(seconds: float, device: str | None) -> np.ndarray:

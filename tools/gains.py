@@ -6,7 +6,6 @@ from ..runtime.controls import LARGEST_SOURCE_GAIN_DB, MUTED_DB, Controls
 
 STEP_DB = 3.0
 SOFTEST_DB = -60.0
-KEYS = "1 to 9 choose a source, < > its gain, m mutes it"
 
 
 def add_gains_argument(parser: argparse.ArgumentParser, effect: str) -> None:
@@ -37,6 +36,8 @@ class GainKeys:
     controls : Controls
         Of a model that separates; of any other one nothing happens.
     """
+
+    HELP = "1 to 9 choose a source, < > its gain, m mutes it"
 
     def __init__(self, controls: Controls):
         self._controls = controls

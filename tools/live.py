@@ -20,9 +20,10 @@ from ..runtime.errors import HearloopError
 from ..runtime.live import PATHS, LiveLoop
 from ..runtime.portaudio import PortAudioDevice
 from ..runtime.software_device import SoftwareDevice
-from . import devices, gains
+from . import devices
 from .gains import GainKeys, add_gains_argument
 from .keyboard import Keyboard
+from .voices import VoiceKeys, add_voice_arguments, chosen_voices
 
 LIMIT_STEPS_DB = (6.0, 12.0, 18.0, 24.0, NO_LIMIT_DB)
 PERIOD_S = 0.2
@@ -50,12 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mix", type=float, default=1.0, help="0 is the unprocessed sound, 1 the processed")
     add_gains_argument(parser, "They can be changed while sound is running.")
+    add_voice_arguments(parser, "; the first is heard at first, key t goes to the next")
     parser.add_argument("--bypass", action="store_true", help="start with the unprocessed sound")
     parser.add_argument("--duration", type=_seconds, metavar="SECONDS", help="end after so long")
     parser.add_argument("--stats", type=Path, metavar="FILE", help="write what was counted as JSON")
     parser.add_argument("--record", type=Path, metavar="FILE", help="write what is heard to a sound file")
     parser.epilog = (
-        f"{KEYS}; with a model that separates {gains.KEYS}. "
+        f"{KEYS}; with a model that separates {GainKeys.HELP}; with several voices {VoiceKeys.HELP}. "
         "SIGUSR1 switches bypass, SIGUSR2 steps the limit, SIGINT and SIGTERM end with a fade."
     )
 
@@ -66,15 +68,30 @@ def run(options: argparse.Namespace) -> int:
     if options.stats and not os.access(options.stats.absolute().parent, os.W_OK):
         raise HearloopError(f"{options.stats}: the folder does not exist or cannot be written")
     controls = Controls(options.attenuation_limit, options.mix, bypass=options.bypass, source_gains_db=options.gains)
-    loop = LiveLoop(options.model, _device(options), options.engine, controls, record=options.record, path=options.path)
+    voices = chosen_voices(options)
+    loop = LiveLoop(
+        options.model,
+        _device(options),
+        options.engine,
+        controls,
+        record=options.record,
+        path=options.path,
+        voice=next(iter(voices.values()), None),
+    )
     ended = threading.Event()
     try:
         with _signals(controls, ended), Keyboard() as keyboard, loop:
-            keys = f"{KEYS}, {gains.KEYS}" if controls.source_gains_db else KEYS
+            task_keys: list[GainKeys | VoiceKeys] = []
+            if controls.source_gains_db:
+                task_keys.append(GainKeys(controls))
+            if voices:
+                task_keys.append(VoiceKeys(loop, voices))
+            keys = ", ".join([KEYS, *(each.HELP for each in task_keys)])
             print(
-                f"{loop.model_name} on {loop.device.name}, {loop.sample_rate} Hz, {loop.path} path; {keys}", flush=True
+                f"{loop.model_name} on {loop.device.name}, {loop.sample_rate} Hz, {loop.path} path; {keys}",
+                flush=True,
             )
-            _watch(loop, options.duration, keyboard, ended)
+            _watch(loop, options.duration, keyboard, task_keys, ended)
     finally:
         if options.stats:
             write_json(options.stats, loop.stats())
@@ -103,17 +120,23 @@ def _device(options: argparse.Namespace) -> Device:
     return PortAudioDevice(options.input, options.output, options.channels or 1, options.samplerate, latency)
 
 
-def _watch(loop: LiveLoop, duration: float | None, keyboard: Keyboard, ended: threading.Event) -> None:
+def _watch(
+    loop: LiveLoop,
+    duration: float | None,
+    keyboard: Keyboard,
+    task_keys: list[GainKeys | VoiceKeys],
+    ended: threading.Event,
+) -> None:
     """Until it is over: keys, and one line of status if there is somebody to read it."""
     shown = sys.stderr.isatty()
     engine, noted = loop.engine_name, False
-    gain_keys = GainKeys(loop.controls)
     try:
         while not (ended.is_set() or loop.finished or (duration is not None and loop.seconds >= duration)):
             loop.wait(PERIOD_S if duration is None else max(min(PERIOD_S, duration - loop.seconds), 0.001))
             for key in keyboard.pressed():
                 _act(key, loop.controls, ended)
-                gain_keys.press(key)
+                for each in task_keys:
+                    each.press(key)
             if loop.engine_name != engine:
                 engine = loop.engine_name
                 print(
@@ -123,8 +146,9 @@ def _watch(loop: LiveLoop, duration: float | None, keyboard: Keyboard, ended: th
                 noted = True
                 print(f"the model stays with engine {engine}: {loop.engine_note}", flush=True)
             if shown:
-                sources = f" | {gain_keys}" if loop.controls.source_gains_db else ""
-                print(f"\r{_status(loop)}{sources}\033[K", end="", file=sys.stderr, flush=True)
+                print(
+                    "\r" + " | ".join([_status(loop), *map(str, task_keys)]), end="\033[K", file=sys.stderr, flush=True
+                )
     finally:
         if shown:
             print(file=sys.stderr)

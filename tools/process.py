@@ -17,7 +17,9 @@ from ..runtime.controls import Controls
 from ..runtime.engine import ENGINES
 from ..runtime.errors import AudioError, HearloopError
 from ..runtime.files import SUFFIXES, process_file, sound_files, source_files
+from ..runtime.voice import check_voice
 from .gains import add_gains_argument
+from .voices import add_voice_arguments, chosen_voices
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attenuation-limit", type=float, default=100.0, metavar="DB", help="remove no more than this")
     parser.add_argument("--mix", type=float, default=1.0, help="0 is the unprocessed sound, 1 the processed")
     add_gains_argument(parser, "OUT is then one remix.")
+    add_voice_arguments(parser)
     parser.add_argument("--no-compensate", action="store_true", help="keep the delay of the real-time path")
     parser.add_argument("--format", choices=[suffix[1:] for suffix in SUFFIXES], help="of the files in a folder")
     parser.add_argument("--skip-existing", action="store_true", help="leave files alone that OUT already has")
@@ -45,9 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    # A wrong model is told once, before any file is opened, and so are gains that do not fit it.
+    # A wrong model is told once, before any file is opened, and so are gains and voices that do not fit it.
     info = load_bundle(options.model).info
     Controls(source_gains_db=options.gains).expect_sources(info.sources, info.name)
+    voices = list(chosen_voices(options).values())
+    if len(voices) > 1:
+        raise HearloopError(f"{len(voices)} voices are given; expected one")
+    voice = voices[0] if voices else None
+    check_voice(info, voice)
     settings = {
         "model": options.model,
         "engine": options.engine,
@@ -55,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
         "attenuation_limit_db": options.attenuation_limit,
         "mix": options.mix,
         "source_gains_db": options.gains,
+        "voice": voice,
     }
     if options.input.is_dir():
         return _run_folder(options, settings, info)

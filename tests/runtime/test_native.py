@@ -40,7 +40,7 @@ class Stream:
         self.controls.expect_sources(engine.info.sources, engine.info.name)
 
         def path(size):
-            return WetPath(engine, channels, rate, size, source_targets=self.controls.source_targets)
+            return WetPath(engine, channels, rate, size, controls=self.controls)
 
         setting = Setting(channels, rate, 16000, 128, path, self.controls, -1.0)
         self.telemetry, self.model = Telemetry(), NativeTelemetry()

@@ -75,7 +75,7 @@ controls = Controls()
 controls.expect_sources(engine.info.sources, engine.info.name)
 
 def path(size):
-    return WetPath(engine, 2, 48000, size, source_targets=controls.source_targets)
+    return WetPath(engine, 2, 48000, size, controls=controls)
 
 setting = Setting(2, 48000, 16000, 128, path, controls, -1.0)
 traffic, tap = Traffic(2, 2), Ring(2, 48000)

@@ -145,3 +145,41 @@ def test_voices_and_models_that_do_not_belong_together_are_told(models, tmp_path
     lonely.write_bytes((models / "target.onnx").read_bytes())
     with pytest.raises(BundleError, match="no such file"):
         steering_map(lonely, voice)
+
+
+def process(models, look, tmp_path, *more):
+    sounds = 0.1 * np.random.default_rng(5).standard_normal((RATE, 2))
+    soundfile.write(tmp_path / "in.wav", sounds, RATE, subtype="FLOAT")
+    target = ["--model", str(models / "target.onnx"), "--enroll-model", str(models / "enroll.onnx"), "--engine", "ort"]
+    return main(["process", str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), *target, *more])
+
+
+def test_a_file_is_processed_for_an_enrolled_voice_or_for_one_in_a_look(models, look, tmp_path):
+    enroll(models, look)
+    heard = []
+    for how in (["--target", "Ada"], ["--enroll", str(look)]):
+        assert process(models, look, tmp_path, *how) == 0
+        heard.append(soundfile.read(tmp_path / "out.wav", dtype="float32")[0])
+    np.testing.assert_array_equal(*heard)
+    assert heard[0].shape == (RATE, 2)
+    assert np.abs(heard[0]).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ([], "expected a voice"),
+        (["--target", "Bea"], "no profile 'Bea'"),
+        (["--target", "Ada", "--target", "Bea"], "2 voices are given"),
+        (["--target", "Ada", "--model", "enhance-small"], "goes with task 'target'"),
+        (["--enroll", "nowhere.wav"], "no such file"),
+    ],
+)
+def test_a_wrong_choice_of_voice_is_told_and_nothing_is_written(models, look, tmp_path, more, told, capsys):
+    enroll(models, look)
+    if "Bea" in more and "Ada" in more:
+        enroll(models, look, "Bea")
+    capsys.readouterr()
+    assert process(models, look, tmp_path, *more) == 1
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out.wav").exists()

@@ -1,0 +1,73 @@
+"""Whose voice a target model lets through: as options of the command line, and by a key while sound is running."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ..runtime.errors import AudioError, HearloopError
+from ..runtime.live import LiveLoop
+from ..runtime.look import check_look
+from ..runtime.profiles import read_profile
+from ..runtime.voice import Voice, hear_voice
+
+
+def add_voice_arguments(parser: argparse.ArgumentParser, several: str = "") -> None:
+    """`--target NAME` and `--enroll LOOK`; `several` says what happens if there is more than one."""
+    group = parser.add_argument_group("whose voice a model of task 'target' lets through" + several)
+    group.add_argument("--target", action="append", default=[], metavar="NAME", help="an enrolled voice")
+    group.add_argument(
+        "--enroll", action="append", default=[], type=Path, metavar="LOOK", help="the voice in this two-channel file"
+    )
+    group.add_argument(
+        "--enroll-model", default="enroll", metavar="MODEL", help="what hears the voice in a look (default: enroll)"
+    )
+
+
+def chosen_voices(options: argparse.Namespace) -> dict[str, Voice]:
+    """The voices that the options name, those in looks by the name of the file.
+
+    Raises
+    ------
+    HearloopError
+        If a profile is unknown, or a look cannot be used.
+    """
+    voices = {name: read_profile(name).voice for name in options.target}
+    for path in options.enroll:
+        look, rate = read_look(path)
+        problems = check_look(look, rate).problems
+        if problems:
+            raise HearloopError(f"{path}: the look cannot be used: {'; '.join(problems)}")
+        voices[path.stem] = hear_voice(look, rate, options.enroll_model)
+    return voices
+
+
+def read_look(path: Path) -> tuple[np.ndarray, int]:
+    """Both ears of a look, float32 (2, samples), and its rate in Hz; raises AudioError."""
+    if not path.is_file():
+        raise AudioError(f"{path}: no such file")
+    try:
+        look, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise AudioError(f"{path}: not a sound file that can be read ({error})") from error
+    return np.ascontiguousarray(look.T), rate
+
+
+class VoiceKeys:
+    """Goes from one voice to the next; the first one is heard at first."""
+
+    HELP = "t next voice"
+
+    def __init__(self, loop: LiveLoop, voices: dict[str, Voice]):
+        self._loop, self._voices = loop, list(voices.items())
+        self._heard = 0
+
+    def press(self, key: str) -> None:
+        if key == "t" and len(self._voices) > 1:
+            self._heard = (self._heard + 1) % len(self._voices)
+            self._loop.listen_to(self._voices[self._heard][1])
+
+    def __str__(self) -> str:
+        """For the line of status."""
+        return f"voice {self._voices[self._heard][0]}"
