@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from ..runtime.errors import HearloopError
-from .train import add_data_arguments, read_corpora
+from .material import add_data_arguments, read_corpora
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

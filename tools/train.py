@@ -10,12 +10,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.errors import HearloopError
+from .material import add_data_arguments, read_materials
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..models.simulation.corpus import Corpus
+    from ..models.simulation.material import Material
     from ..models.training.configuration import Configuration
 
 ROOMS = 300
@@ -48,19 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--seed", type=int, help="of weights and mixtures")
 
 
-def add_data_arguments(parser: argparse.ArgumentParser, training: bool = True) -> None:
-    """Where speech and noise come from: folders, or a table with the columns path, split and kind."""
-    if training:
-        parser.add_argument("--speech", type=Path, help="folder of clean speech to train on")
-        parser.add_argument("--noise", type=Path, help="folder of noise to train on")
-    parser.add_argument("--valid-speech", type=Path, help="folder of speech of other people, to validate on")
-    parser.add_argument("--valid-noise", type=Path, help="folder of other noise, to validate on")
-    parser.add_argument("--manifest", type=Path, help="CSV table of files with columns path, split, kind, instead")
-    if training:
-        parser.add_argument("--split", default="train", help="split of the table to train on (default: %(default)s)")
-    parser.add_argument("--valid-split", default="valid", help="split to validate on (default: %(default)s)")
-
-
 def run(args: argparse.Namespace) -> int:
     """Train; returns the exit status."""
     # torch is an extra: only the verbs that need it may import it.
@@ -74,22 +61,17 @@ def run(args: argparse.Namespace) -> int:
 
     configuration = _configuration(args)
     settings = configuration.training
-    speech, noise = read_corpora(args, "train")
-    valid_speech, valid_noise = read_corpora(args, "valid")
-    print(
-        f"training: speech {60 * speech.hours:.1f} min, noise {60 * noise.hours:.1f} min; "
-        f"validation: speech {60 * valid_speech.hours:.1f} min, noise {60 * valid_noise.hours:.1f} min",
-        flush=True,
-    )
+    material, validation = read_materials(args)
+    print(f"training: {_amounts(material)}; validation: {_amounts(validation)}", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     rooms = simulate_rooms(np.random.default_rng(settings.seed), ROOMS)
     fabric = open_fabric(args.processes, args.accelerator, args.machines, settings.precision)
     training = Training(
         configuration,
-        Simulator(configuration.recipe, speech, noise, rooms),
-        validation_set(valid_speech, valid_noise, VALIDATION_MIXTURES, VALIDATION_CLEAN),
+        Simulator(configuration.recipe, material.speech, material.noise, rooms),
+        validation_set(validation.speech, validation.noise, VALIDATION_MIXTURES, VALIDATION_CLEAN),
         args.out,
-        _facts(args, speech, noise),
+        _facts(args, material),
         _start(args.start) if args.start else None,
         args.tensorboard,
     )
@@ -123,28 +105,18 @@ def _start(name: str) -> "Callable[[nn.Module], object]":
     return lambda model: restore(model, name)
 
 
-def read_corpora(args: argparse.Namespace, use: str) -> "tuple[Corpus, Corpus]":
-    """Speech and noise for "train" or "valid"; raises HearloopError if the arguments do not name both."""
-    from ..models.simulation.corpus import read_folder, read_manifest
-
-    split, prefix = (args.split, "") if use == "train" else (args.valid_split, "valid_")
-    if args.manifest is not None:
-        return read_manifest(args.manifest, split, "speech"), read_manifest(args.manifest, split, "noise")
-    folders = [getattr(args, f"{prefix}{kind}") for kind in ("speech", "noise")]
-    if None in folders:
-        options = [f"--{prefix}{kind}".replace("_", "-") for kind in ("speech", "noise")]
-        raise HearloopError(f"no data for {use}: give {' and '.join(options)}, or --manifest")
-    return read_folder(folders[0]), read_folder(folders[1])
+def _amounts(material: "Material") -> str:
+    return f"speech {60 * material.speech.hours:.1f} min, noise {60 * material.noise.hours:.1f} min"
 
 
-def _facts(args: argparse.Namespace, speech: "Corpus", noise: "Corpus") -> dict[str, Any]:
+def _facts(args: argparse.Namespace, material: "Material") -> dict[str, Any]:
     import torch
 
     where = f"{args.machines} machines with {args.processes}" if args.machines > 1 else f"{args.processes}"
     accelerator = torch.cuda.get_device_name() if _has_cuda(args) else f"{platform.machine()}, {os.cpu_count()} cores"
     return {
-        "speech_minutes": round(60 * speech.hours, 1),
-        "noise_minutes": round(60 * noise.hours, 1),
+        "speech_minutes": round(60 * material.speech.hours, 1),
+        "noise_minutes": round(60 * material.noise.hours, 1),
         "command": shlex.join(["hearloop", *sys.argv[1:]]),
         "machine": f"{accelerator}, {where} processes, torch {torch.__version__}",
         **({"began_with": Path(args.start).name} if args.start else {}),

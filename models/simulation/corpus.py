@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import gcd
 from pathlib import Path
@@ -94,6 +94,19 @@ def read_folder(folder: str | Path, kind: str = "speech", hours: float | None = 
     if hours is not None:
         paths = _some(paths, hours)
     return read_files(paths, str(folder), [_group(path, folder, kind) for path in paths])
+
+
+def joined(corpora: Sequence[Corpus]) -> Corpus:
+    """The recordings of several corpora in one."""
+    if len(corpora) == 1:
+        return corpora[0]
+    lengths = np.concatenate([np.diff(corpus.starts) for corpus in corpora])
+    return Corpus(
+        np.concatenate([corpus.samples for corpus in corpora]),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        [name for corpus in corpora for name in corpus.names],
+        [group for corpus in corpora for group in corpus.groups],
+    )
 
 
 def read_manifest(manifest: str | Path, split: str, kind: str) -> Corpus:

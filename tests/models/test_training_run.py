@@ -11,10 +11,11 @@ import torch
 
 from hearloop.export.restore import restore
 from hearloop.models import build
-from hearloop.models.simulation.corpus import read_folder
+from hearloop.models.simulation.corpus import joined, read_folder
 from hearloop.models.simulation.mixture import Simulator
 from hearloop.models.simulation.recipe import Recipe
 from hearloop.models.simulation.rooms import simulate_rooms
+from hearloop.models.simulation.starter import NOTICE
 from hearloop.models.training.average import WeightAverage
 from hearloop.models.training.checkpoint import load_weights, model_of_checkpoint, read_checkpoint, write_checkpoint
 from hearloop.models.training.journal import Journal
@@ -36,11 +37,11 @@ def folders(tmp_path_factory):
             pitch_hz = rng.uniform(100, 250)
             voice = sum(np.sin(2 * np.pi * k * pitch_hz * time_s) / k for k in range(1, 12))
             voice *= 0.1 * (1 + np.sin(2 * np.pi * 3 * time_s + index))
-            soundfile.write(root / part / f"{index}.wav", voice, 16000)
+            soundfile.write(root / part / f"{part}-{index}.wav", voice, 16000)
     for part in ("noise", "valid-noise"):
         (root / part).mkdir()
         for index in range(3):
-            soundfile.write(root / part / f"{index}.wav", 0.1 * rng.standard_normal(24000), 16000)
+            soundfile.write(root / part / f"{part}-{index}.wav", 0.1 * rng.standard_normal(24000), 16000)
     return root
 
 
@@ -119,8 +120,8 @@ def test_two_processes_learn_what_one_does_from_the_same_batch(folders, tmp_path
 def test_missing_data_a_wrong_budget_and_another_model_are_refused(folders, tmp_path):
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
-    with pytest.raises(HearloopError, match="--speech and --noise"):
-        train.run(parser.parse_args(["enhance-small", f"--out={tmp_path}"]))
+    with pytest.raises(HearloopError, match="no data for train: give --speech and --noise"):
+        train.run(parser.parse_args(["enhance-small", f"--out={tmp_path}", f"--speech={folders / 'speech'}"]))
     with pytest.raises(HearloopError, match=r"minutes is 0\.0"):
         run(folders, tmp_path, "--minutes=0")
     arguments = [f"--{kind}={folders / kind}" for kind in ("speech", "noise", "valid-speech", "valid-noise")]
@@ -131,6 +132,29 @@ def test_missing_data_a_wrong_budget_and_another_model_are_refused(folders, tmp_
     )
     with pytest.raises(HearloopError, match="holds 'another'"):
         run(folders, tmp_path, "--steps=1")
+
+
+def test_what_is_validated_on_must_not_be_trained_on(folders, tmp_path):
+    for kind, what in (("speech", "speaker valid-speech-0"), ("noise", "noise recording valid-noise-0")):
+        with pytest.raises(HearloopError, match=f"{what}.* in both training and validation"):
+            run(folders, tmp_path, "--steps=1", f"--{kind}={folders / f'valid-{kind}'}")
+
+
+def test_several_folders_are_one_corpus(folders):
+    noise, more = (read_folder(folders / kind, "noise") for kind in ("noise", "valid-noise"))
+    both = joined([noise, more])
+    assert both.names == noise.names + more.names
+    assert both.groups == noise.groups + more.groups
+    assert np.array_equal(both.recording(4), more.recording(1))
+
+
+def test_without_any_recordings_synthetic_ones_stand_in(tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    words = ["enhance-small", f"--out={tmp_path}", "--steps=2", "--validate-every=2", "--batch=2", "--seconds=0.5"]
+    assert train.run(parser.parse_args(words)) == 0
+    assert NOTICE in capsys.readouterr().out
+    assert read_checkpoint(tmp_path / "best.pt")["training"]["steps"] == 2
 
 
 def test_a_damaged_checkpoint_is_refused_and_a_failed_write_keeps_the_old_one(tmp_path):
