@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from joblib import Parallel, delayed
 
 from .interval import Interval, interval
-from .quality import measure, si_sdr
+from .quality import measure
+from .ratio import si_sdr
 from .recordings import Recording
 from .selection import leakage_db, reopening_s
 from .systems import System, Unprocessed

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import torch
 from pesq import NoUtterancesError, pesq
 from pystoi import stoi
 
 from ...runtime.errors import HearloopError
 from ..simulation.corpus import SAMPLE_RATE
-from ..training.metrics import si_sdr_db
+from .ratio import si_sdr
 
 DNSMOS_SAMPLES = 144160  # 9.01 s, the length that the network listens to
 # From the network's raw scores to opinion scores, as published with it.
@@ -31,11 +30,6 @@ def measure(estimate: np.ndarray, target: np.ndarray, with_dnsmos: bool = False)
         "estoi": float(stoi(target, estimate, SAMPLE_RATE, extended=True)),
     }
     return found | dnsmos(estimate) if with_dnsmos else found
-
-
-def si_sdr(estimate: np.ndarray, target: np.ndarray) -> float:
-    """SI-SDR in dB; see `models.training.metrics`."""
-    return float(si_sdr_db(torch.from_numpy(estimate), torch.from_numpy(target)))
 
 
 def pesq_wb(estimate: np.ndarray, target: np.ndarray) -> float:

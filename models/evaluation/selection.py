@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..simulation.corpus import SAMPLE_RATE
-from .quality import si_sdr
+from .ratio import si_sdr
 
 FRAME_S = 0.01
 SILENT_DB = 60.0  # below the loudest frame of the target: the talker is silent
@@ -16,8 +16,8 @@ OPEN_DB = 6.0  # within this of the target's level, it has opened
 def leakage_db(estimate: np.ndarray, target: np.ndarray, mixture: np.ndarray) -> float:
     """Level of the output over that of the mixture while the target is silent, in dB; lower is better.
 
-    All float32 [samples]. Frames within 0.2 s after the target are left out. Not a number if the target never pauses
-    or the mixture is silent there.
+    All float32 [samples], or [ears, samples]. Frames within 0.2 s after the target are left out. Not a number if the
+    target never pauses or the mixture is silent there.
     """
     silent = _silent(target)
     settling = round(SETTLING_S / FRAME_S)
@@ -46,14 +46,16 @@ def reopening_s(estimate: np.ndarray, target: np.ndarray, pause_s: float = 0.5) 
 
 
 def is_wrong_talker(estimate: np.ndarray, target: np.ndarray, others: Sequence[np.ndarray]) -> bool:
-    """Whether the output resembles one of the other talkers more than the target, by SI-SDR."""
+    """Whether the output resembles one of the other talkers more than the target, by SI-SDR (mean over ears)."""
     return any(si_sdr(estimate, other) > si_sdr(estimate, target) for other in others)
 
 
 def _energy(audio: np.ndarray) -> np.ndarray:
+    """Of each frame, of all channels together."""
     frame = round(FRAME_S * SAMPLE_RATE)
-    whole = len(audio) // frame * frame
-    return np.square(audio[:whole].astype(np.float64)).reshape(-1, frame).sum(axis=1)
+    channels = np.atleast_2d(audio).astype(np.float64)
+    whole = channels.shape[1] // frame * frame
+    return np.square(channels[:, :whole]).reshape(len(channels), -1, frame).sum(axis=(0, 2))
 
 
 def _silent(target: np.ndarray) -> np.ndarray:

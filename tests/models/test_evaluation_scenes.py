@@ -5,9 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("pesq", reason="pesq is not installed")
-pytest.importorskip("pystoi", reason="pystoi is not installed")
-
 from hearloop.models.evaluation.selection import is_wrong_talker, leakage_db, reopening_s
 from hearloop.models.evaluation.spatial import ild_error_db, interaural_delay_s, itd_error_us
 
@@ -70,7 +67,21 @@ def test_reopening_takes_as_long_as_the_output_stays_closed_after_a_pause(late_s
     assert np.isnan(reopening_s(estimate, noise(8, 48000)))
 
 
+def test_both_ears_together_pause_leak_and_reopen():
+    target = at_two_ears(noise(12, 48000), 4, 6)
+    target[:, 8000:24000] = 0
+    mixture = target + at_two_ears(noise(13, 48000), -4, 6)
+    estimate = mixture.copy()
+    estimate[:, 11200:24000] *= 0.1
+    estimate[:, 24000:25600] = 0
+    assert leakage_db(estimate, target, mixture) == pytest.approx(-20, abs=0.01)
+    assert reopening_s(estimate, target) == pytest.approx(0.1, abs=0.011)
+
+
 def test_the_wrong_talker_is_the_one_that_the_output_resembles_more():
     target, other, third = noise(9, 8000), noise(10, 8000), noise(11, 8000)
     assert not is_wrong_talker(target + 0.5 * other, target, [other, third])
     assert is_wrong_talker(0.5 * target + other, target, [third, other])
+    ears, elsewhere = at_two_ears(target, 3, 5), at_two_ears(other, -3, 2)
+    assert not is_wrong_talker(ears + 0.5 * elsewhere, ears, [elsewhere])
+    assert is_wrong_talker(0.5 * ears + elsewhere, ears, [elsewhere])
