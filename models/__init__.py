@@ -1,7 +1,7 @@
 """PyTorch: streaming layers, the models built of them, simulation of training data, training."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from ..runtime.errors import HearloopError
 
@@ -44,7 +44,18 @@ def build(name: str, **config: Any) -> "nn.Module":
     HearloopError
         If there is no model of that name.
     """
+    return _form(name)(**config)
+
+
+def task_of(name: str) -> str:
+    """The task of a model, such as "enhance", without building it; raises HearloopError as `build` does."""
+    form = _form(name)
+    model: Any = form if isinstance(form, type) else get_type_hints(form)["return"]
+    return str(model.task)
+
+
+def _form(name: str) -> Any:
     if name not in MODELS:
         raise HearloopError(f"model {name!r} is unknown; known are {', '.join(MODELS)}")
     module, form = MODELS[name]
-    return getattr(import_module(f".{module}", __name__), form)(**config)
+    return getattr(import_module(f".{module}", __name__), form)

@@ -59,15 +59,17 @@ class Stft(nn.Module):
         return audio.reshape(batch, channels, frames * self.hop_length), waiting[:, :, -1]
 
 
-def enhance(model: nn.Module, audio: torch.Tensor) -> torch.Tensor:
+def enhance(model: nn.Module, audio: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
     """Run a whole signal through an STFT model, without its delay.
 
     Parameters
     ----------
     model : nn.Module
-        With `window`, `initial_state(batch)` and `forward(spectrum, state)`.
+        With `window`, `initial_state(batch)` and `forward(spectrum, *given, state)`.
     audio : Tensor, float32, shape (batch, channels, samples)
         Any number of samples, at the rate of the model.
+    *given : Tensor
+        What the model takes beside the spectrum, such as the map of a voice.
 
     Returns
     -------
@@ -79,6 +81,6 @@ def enhance(model: nn.Module, audio: torch.Tensor) -> torch.Tensor:
     # the last one comes out.
     late = stft.lookahead + stft.hop_length * int(getattr(model, "lookahead_frames", 0))
     spectrum, _ = stft.analysis(functional.pad(audio, (0, late + -(samples + late) % stft.hop_length)))
-    enhanced, _ = model(spectrum, model.initial_state(len(audio)))
+    enhanced, _ = model(spectrum, *given, model.initial_state(len(audio)))
     delayed, _ = stft.synthesis(enhanced)
     return delayed[..., late : late + samples]

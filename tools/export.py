@@ -14,6 +14,9 @@ PUBLISHED = ("look-once-to-hear", "gtcrn", "tiger", "tiger-small", "mossformer",
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trained", nargs="?", type=Path, help="best.pt or last.pt of a run of `hearloop train`")
     parser.add_argument("output", type=Path, help="the bundle to write, a file that ends in .onnx")
+    parser.add_argument(
+        "--part", help="which of the networks that were trained together: target or enroll (default: the main one)"
+    )
     parser.add_argument("--name", help="name of the bundle (default: that of the output file)")
     parser.add_argument(
         "--published",
@@ -66,7 +69,7 @@ def _trained(options: argparse.Namespace) -> BundleInfo:
     # The command of the training names folders of the author's machine, which are nobody else's business.
     name = options.name or options.output.stem
     training = {key: value for key, value in content["training"].items() if key != "command"}
-    model = model_of_checkpoint(content)
+    model = model_of_checkpoint(content, options.part)
     info = export_bundle(
         model,
         options.output,

@@ -3,7 +3,7 @@
 import argparse
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import HearloopError
 
@@ -17,7 +17,7 @@ SOURCES = ("speech", "noise", "heads", "valid_speech", "valid_noise", "valid_hea
 
 def add_data_arguments(parser: argparse.ArgumentParser, training: bool = True) -> None:
     """Where speech, noise and heads come from: folders, or a table with the columns path, split and kind."""
-    several = {"type": Path, "action": "append", "metavar": "FOLDER"}
+    several: dict[str, Any] = {"type": Path, "action": "append", "metavar": "FOLDER"}
     if training:
         parser.add_argument("--speech", help="clean speech to train on; may be repeated", **several)
         parser.add_argument("--noise", help="noise to train on; may be repeated", **several)

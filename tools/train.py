@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from ..models.simulation.material import Material
     from ..models.training.configuration import Configuration
 
-ROOMS = 300
-VALIDATION_MIXTURES, VALIDATION_CLEAN = 64, 12
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
@@ -51,25 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; returns the exit status."""
     # torch is an extra: only the verbs that need it may import it.
-    import numpy as np
-
-    from ..models.simulation.mixture import Simulator
-    from ..models.simulation.rooms import simulate_rooms
-    from ..models.simulation.validation import validation_set
     from ..models.training.loop import Training
     from ..models.training.machines import open_fabric, run_on
+    from ..models.training.tasks import open_task
 
     configuration = _configuration(args)
     settings = configuration.training
-    material, validation = read_materials(args)
+    material, validation = read_materials(args, with_heads=configuration.task == "target")
     print(f"training: {_amounts(material)}; validation: {_amounts(validation)}", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    rooms = simulate_rooms(np.random.default_rng(settings.seed), ROOMS)
     fabric = open_fabric(args.processes, args.accelerator, args.machines, settings.precision)
     training = Training(
-        configuration,
-        Simulator(configuration.recipe, material.speech, material.noise, rooms),
-        validation_set(validation.speech, validation.noise, VALIDATION_MIXTURES, VALIDATION_CLEAN),
+        open_task(configuration, material, validation),
         args.out,
         _facts(args, material),
         _start(args.start) if args.start else None,
@@ -106,7 +96,8 @@ def _start(name: str) -> "Callable[[nn.Module], object]":
 
 
 def _amounts(material: "Material") -> str:
-    return f"speech {60 * material.speech.hours:.1f} min, noise {60 * material.noise.hours:.1f} min"
+    minutes = f"speech {60 * material.speech.hours:.1f} min, noise {60 * material.noise.hours:.1f} min"
+    return f"{minutes}, {len(material.heads)} heads" if material.heads else minutes
 
 
 def _facts(args: argparse.Namespace, material: "Material") -> dict[str, Any]:
@@ -117,6 +108,7 @@ def _facts(args: argparse.Namespace, material: "Material") -> dict[str, Any]:
     return {
         "speech_minutes": round(60 * material.speech.hours, 1),
         "noise_minutes": round(60 * material.noise.hours, 1),
+        **({"heads": len(material.heads)} if material.heads else {}),
         "command": shlex.join(["hearloop", *sys.argv[1:]]),
         "machine": f"{accelerator}, {where} processes, torch {torch.__version__}",
         **({"began_with": Path(args.start).name} if args.start else {}),

@@ -17,7 +17,8 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write a checkpoint so that a crash at any moment leaves the old file or the new one, never half of one.
 
     `content` has at least the keys model (name), config (arguments of its constructor), weights (state dict), training
-    (facts about data and effort) and quality (a list of measurements).
+    (facts about data and effort) and quality (a list of measurements). Of networks that were trained together `parts`
+    says the model and config of each; its name is the first part of the names of its weights.
     """
     partial = path.with_name(path.name + ".partial")
     with open(partial, "wb") as file:
@@ -41,10 +42,32 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def model_of_checkpoint(content: dict[str, Any]) -> nn.Module:
-    """The model of a checkpoint with its averaged weights, ready to run."""
-    model = build(content["model"], **content["config"])
-    model.load_state_dict(content["weights"])
+def model_of_checkpoint(content: dict[str, Any], part: str | None = None) -> nn.Module:
+    """A model of a checkpoint with its averaged weights, ready to run.
+
+    Parameters
+    ----------
+    content : as `read_checkpoint` returns it
+    part : str, optional
+        Which one, of networks that were trained together; the main one if not given.
+
+    Raises
+    ------
+    HearloopError
+        If there is no such part.
+    """
+    parts, weights = content.get("parts") or {}, content["weights"]
+    if part is not None and part not in parts:
+        known = ", ".join(parts) if parts else f"none, because {content['model']} was trained alone"
+        raise HearloopError(f"part {part!r} is not in the checkpoint; known are {known}")
+    name, config = content["model"], content["config"]
+    if parts:
+        part = part or next(iter(parts))
+        name, config = parts[part]["model"], parts[part]["config"]
+        prefix = f"{part}."
+        weights = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    model = build(name, **config)
+    model.load_state_dict(weights)
     return model.eval()
 
 

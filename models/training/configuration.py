@@ -4,12 +4,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from ...runtime.errors import HearloopError
-from ..simulation.recipe import Recipe
-from .loss import LossWeights
-from .settings import Selection, Settings
+from .. import task_of
+from ..simulation.recipe import PairRecipe, Recipe, SceneRecipe
+from .loss import LossWeights, TargetLossWeights
+from .settings import EnhanceSelection, Selection, SeparateSelection, Settings, TargetSelection
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,14 +23,49 @@ Table = TypeVar("Table")
 
 @dataclass(frozen=True)
 class Configuration:
-    """model : its name; config : arguments of its constructor; and a table for each of the others."""
+    """model : its name; config : arguments of its constructor; and a table for each of the others.
 
+    Every task has tables of its own kind, so that a key of another task is refused.
+    """
+
+    task: ClassVar[str]
     model: str
     config: dict[str, Any] = field(default_factory=dict)
     training: Settings = field(default_factory=Settings)
     loss: LossWeights = field(default_factory=LossWeights)
     selection: Selection = field(default_factory=Selection)
+
+
+@dataclass(frozen=True)
+class EnhanceConfiguration(Configuration):
+    """For speech enhancement."""
+
+    task = "enhance"
+    selection: EnhanceSelection = field(default_factory=EnhanceSelection)
     recipe: Recipe = field(default_factory=Recipe)
+
+
+@dataclass(frozen=True)
+class SeparateConfiguration(Configuration):
+    """For the separation of talkers."""
+
+    task = "separate"
+    selection: SeparateSelection = field(default_factory=SeparateSelection)
+    recipe: PairRecipe = field(default_factory=PairRecipe)
+
+
+@dataclass(frozen=True)
+class TargetConfiguration(Configuration):
+    """For target speech hearing; enroll : arguments of the constructor of the enrolment network."""
+
+    task = "target"
+    enroll: dict[str, Any] = field(default_factory=dict)
+    loss: TargetLossWeights = field(default_factory=TargetLossWeights)
+    selection: TargetSelection = field(default_factory=TargetSelection)
+    recipe: SceneRecipe = field(default_factory=SceneRecipe)
+
+
+KINDS = {kind.task: kind for kind in (EnhanceConfiguration, SeparateConfiguration, TargetConfiguration)}
 
 
 def read_configuration(name_or_path: str) -> Configuration:
@@ -44,14 +80,24 @@ def read_configuration(name_or_path: str) -> Configuration:
     if path.suffix != ".toml":
         path = SHIPPED / f"{name_or_path}.toml"
         if not path.exists():
-            return Configuration(name_or_path)
+            return _kind_for(name_or_path)(name_or_path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise HearloopError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise HearloopError(f"{path}: not a TOML file ({error})") from error
-    return checked(Configuration, content, str(path))
+    model = checked(Configuration, {key: content[key] for key in content if key == "model"}, str(path)).model
+    return checked(_kind_for(model), content, str(path))
+
+
+def _kind_for(model: str) -> type[Configuration]:
+    task = task_of(model)
+    if task not in KINDS:
+        raise HearloopError(
+            f"model {model!r} is for the task {task!r}, which is not trained; expected {', '.join(KINDS)}"
+        )
+    return KINDS[task]
 
 
 def checked(kind: type[Table], values: Mapping[str, Any], where: str, prefix: str = "") -> Table:

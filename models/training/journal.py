@@ -6,17 +6,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-COLUMNS = (
-    "step",
-    "minutes",
-    "audio_hours",
-    "learning_rate",
-    "loss",
-    "si_sdr_improvement_db",
-    "clean_si_sdr_db",
-    "pesq_wb",
-    "score",
-)
+EFFORT = ("step", "minutes", "audio_hours")  # what TensorBoard needs no curve of
 
 
 class Journal:
@@ -38,8 +28,8 @@ class Journal:
             self._writer = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, row: dict[str, Any]) -> None:
-        """Write a row, whose keys are of COLUMNS, and show it."""
-        columns = self._columns()
+        """Write a row and show it; it has the key `step`, and the same keys as the rows before."""
+        columns = self._columns(row)
         with open(self.path, "a", newline="", encoding="utf-8") as table:
             writer = csv.DictWriter(table, columns, extrasaction="ignore")
             if table.tell() == 0:
@@ -47,14 +37,13 @@ class Journal:
             writer.writerow(row)
         tqdm.write("  ".join(f"{name} {value}" for name, value in row.items()))
         if self._writer is not None:
-            for name in COLUMNS[3:]:
-                if name in row:
-                    self._writer.add_scalar(name, row[name], row["step"])
+            for name in row.keys() - set(EFFORT):
+                self._writer.add_scalar(name, row[name], row["step"])
             self._writer.flush()
 
-    def _columns(self) -> list[str]:
-        """Those of the table that is there, which an older version may have begun, or COLUMNS."""
+    def _columns(self, row: dict[str, Any]) -> list[str]:
+        """Those of the table that is there, which an older version may have begun, or those of the row."""
         if not self.path.exists() or self.path.stat().st_size == 0:
-            return list(COLUMNS)
+            return list(row)
         with open(self.path, newline="", encoding="utf-8") as table:
             return next(csv.reader(table))

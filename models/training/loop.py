@@ -13,29 +13,24 @@ from torch import nn
 from tqdm import tqdm
 
 from ...runtime.errors import HearloopError
-from .. import build
-from ..frontend import enhance
 from ..simulation.corpus import SAMPLE_RATE
-from ..simulation.mixture import Simulator
-from ..simulation.validation import ValidationSet
 from ..streaming.lookahead import lookahead_price
 from .average import WeightAverage
 from .checkpoint import read_checkpoint, write_checkpoint
 from .compiled import compile_layers
-from .configuration import Configuration
 from .journal import Journal
-from .loss import Loss
 from .machines import StopRequest, is_cpu, summed
 from .stream import batches
-from .validate import validate
+from .tasks import Task
+from .validate import means_over_all
 
 
 class Training:
-    """Trains a model on simulated mixtures; `run` is called in every process of a group.
+    """Trains the network of a task on simulated items; `run` is called in every process of a group.
 
     Parameters
     ----------
-    configuration : Configuration
+    task : what is learned, and how it is judged
     out : folder for last.pt (to resume and to export), best.pt (best on validation) and log.csv
     facts : what the checkpoint shall say about the data, a flat dict
     start : weights to begin with, instead of random ones: a function of the new model that fills them in
@@ -44,16 +39,14 @@ class Training:
 
     def __init__(
         self,
-        configuration: Configuration,
-        simulator: Simulator,
-        validation: ValidationSet,
+        task: Task,
         out: Path,
         facts: dict[str, Any],
         start: Callable[[nn.Module], object] | None = None,
         tensorboard: bool = False,
     ):
-        self.configuration, self.settings, self.facts = configuration, configuration.training, facts
-        self.simulator, self.validation = simulator, validation
+        self.task, self.facts = task, facts
+        self.configuration, self.settings = task.configuration, task.configuration.training
         self.out, self.start, self.tensorboard = out, start, tensorboard
         self.step, self.seconds_before, self.best_score = 0, 0.0, -math.inf
         self.quality: list[dict[str, Any]] = []
@@ -68,7 +61,7 @@ class Training:
         if settings.batch % fabric.world_size:
             raise HearloopError(f"batch of {settings.batch} does not divide among {fabric.world_size} processes")
         fabric.seed_everything(settings.seed, verbose=False)
-        bare = build(self.configuration.model, **self.configuration.config).train()
+        bare = self.task.build().train()
         resumed = self._read_last()
         if self.start is not None and resumed is None:
             self.start(bare)
@@ -79,7 +72,7 @@ class Training:
             bare.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
         )
         self.model, self.optimiser = fabric.setup(bare, optimiser)
-        self.loss = fabric.to_device(Loss(self.configuration.loss, str(bare.window)))
+        self.loss = fabric.to_device(self.task.loss(bare))
         self.average = WeightAverage(self.model, settings.average_decay)
         if resumed is not None:
             self._resume(resumed)
@@ -90,7 +83,7 @@ class Training:
     def _loop(self) -> None:
         settings, fabric = self.settings, self.fabric
         stream = batches(
-            self.simulator,
+            self.task.simulator,
             seed=settings.seed,
             step=self.step,
             batch=settings.batch,
@@ -126,11 +119,10 @@ class Training:
         progress, stopped = summed(self.fabric, torch.tensor(news)).tolist()
         return progress, bool(stopped)
 
-    def _step(self, items: torch.Tensor, progress: float) -> float:
+    def _step(self, items: Any, progress: float) -> float:
         """One step of the optimiser; returns the loss over the whole batch."""
-        noisy, targets = items[:, 0], items[:, 1:]
         self.optimiser.zero_grad()
-        loss = self.loss(enhance(self.model, noisy[:, None]), targets, noisy)
+        loss = self.loss(self.model, items)
         loss = loss + self.settings.lookahead_weight * lookahead_price(self.model)
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.model, self.optimiser, max_norm=self.settings.largest_gradient)
@@ -166,12 +158,13 @@ class Training:
         return cosine * min(1.0, (self.step + 1) / max(1, self.settings.warmup_steps))
 
     def _validate(self, loss: float) -> None:
-        selection = self.configuration.selection
         live = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.weights)
-        found = validate(self.model, self.validation, self.fabric, with_pesq=selection.pesq_wb != 0)
+        self.model.eval()
+        found = means_over_all(self.task.measure(self.model, self.fabric), self.fabric)
+        self.model.train()
         self.model.load_state_dict(live)
-        score = selection.score(found)
+        score = self.configuration.selection.score(found)
         self.quality = [{"test": "part of the validation set", "step": self.step, **found}]
         improved = score > self.best_score
         self.best_score = max(self.best_score, score)
@@ -196,12 +189,16 @@ class Training:
     def _content(self) -> dict[str, Any]:
         facts = {"steps": self.step, "audio_hours": self._audio_hours(), "minutes": self.seconds / 60}
         return {
-            "model": self.configuration.model,
-            "config": self.configuration.config,
+            **self._identity(),
             "weights": {name: value.cpu() for name, value in self.average.weights.items()},
             "training": {**self.facts, **facts, "settings": asdict(self.settings)},
             "quality": self.quality,
         }
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree on to be continued."""
+        identity: dict[str, Any] = {"model": self.configuration.model, "config": self.configuration.config}
+        return {**identity, "parts": self.task.parts} if self.task.parts else identity
 
     def _save(self) -> None:
         if not self.fabric.is_global_zero:
@@ -219,12 +216,10 @@ class Training:
         path = self.out / "last.pt"
         if not path.exists():
             return None
-        content, expected = read_checkpoint(path), self.configuration
-        if (content["model"], content["config"]) != (expected.model, expected.config):
-            raise HearloopError(
-                f"{path} holds {content['model']!r} with {content['config']}, expected {expected.model!r} with "
-                f"{expected.config}; give another output folder"
-            )
+        content, expected = read_checkpoint(path), self._identity()
+        held = {key: content.get(key) for key in expected}
+        if held != expected:
+            raise HearloopError(f"{path} holds {held}, expected {expected}; give another output folder")
         return content
 
     def _resume(self, content: dict[str, Any]) -> None:

@@ -39,6 +39,28 @@ class LossWeights:
                 raise HearloopError(f"resolutions has {length}; expected a multiple of four samples, at least 16")
 
 
+@dataclass(frozen=True)
+class TargetLossWeights(LossWeights):
+    """For target speech hearing, also terms of the embeddings of voices; see `voice_loss`.
+
+    alignment : distance of the embedding of a noisy look from that of the same look without noise and others
+    contrast, temperature : how badly a noisy look finds the clean look of its talker among those of the batch, and how
+        much a difference in likeness counts there: the more, the lower
+    """
+
+    alignment: float = 0.0
+    contrast: float = 0.0
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alignment < 0 or self.contrast < 0 or self.temperature <= 0:
+            found = (self.alignment, self.contrast, self.temperature)
+            raise HearloopError(
+                f"alignment, contrast and temperature are {found}; expected none below zero, and temperature above it"
+            )
+
+
 class Loss(torch.nn.Module):
     """The weighted sum of the terms, a mean over a batch.
 

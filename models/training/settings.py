@@ -62,17 +62,47 @@ class Settings:
 
 @dataclass(frozen=True)
 class Selection:
-    """The score by which the best checkpoint is chosen: a weighted sum of measures on validation.
+    """The score by which the best checkpoint is chosen: a weighted sum of what is measured on validation.
 
-    si_sdr_improvement_db : weight of the SI-SDR improvement in dB
-    pesq_wb : weight of the mean PESQ, wide-band; 0: it is not measured
-    clean_si_sdr_db : weight of the SI-SDR of clean voices through the model
+    si_sdr_improvement_db : weight of the SI-SDR improvement in dB; of several talkers in their best order, of two ears
+        the mean
     """
 
     si_sdr_improvement_db: float = 1.0
-    pesq_wb: float = 0.0
-    clean_si_sdr_db: float = 0.0
 
     def score(self, found: dict[str, float]) -> float:
         """The score of what was measured."""
         return sum(getattr(self, name) * found[name] for name in self.__dataclass_fields__ if getattr(self, name))
+
+
+@dataclass(frozen=True)
+class EnhanceSelection(Selection):
+    """For speech enhancement.
+
+    pesq_wb : weight of the mean PESQ, wide-band; 0: it is not measured
+    clean_si_sdr_db : weight of the SI-SDR of clean voices through the model
+    """
+
+    pesq_wb: float = 0.0
+    clean_si_sdr_db: float = 0.0
+
+
+@dataclass(frozen=True)
+class SeparateSelection(Selection):
+    """For the separation of talkers.
+
+    phantom_db : weight of the level of the quieter output over the louder where one talker speaks; below zero, because
+        less of it is better
+    """
+
+    phantom_db: float = 0.0
+
+
+@dataclass(frozen=True)
+class TargetSelection(Selection):
+    """For target speech hearing.
+
+    leakage_db : weight of what is left of the mixture while the target is silent; below zero, because less is better
+    """
+
+    leakage_db: float = 0.0

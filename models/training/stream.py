@@ -1,23 +1,22 @@
 """The endless stream of training items, from any step on."""
 
 from collections.abc import Iterator
+from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..simulation.mixture import Simulator
+from ..simulation.parallel import ItemSimulator
 
 
 class _Batches(Dataset):
     """Batch number `step` of one process; item i depends on the seed and i alone."""
 
-    def __init__(self, simulator: Simulator, seed: int, batch: int, first: int, count: int, samples: int):
+    def __init__(self, simulator: ItemSimulator, seed: int, batch: int, first: int, count: int, samples: int):
         self.simulator, self.seed, self.samples = simulator, seed, samples
         self.batch, self.first, self.count = batch, first, count
 
-    def __getitem__(self, step: int) -> torch.Tensor:
-        start = step * self.batch + self.first
-        return torch.from_numpy(self.simulator.items(self.seed, start, self.count, self.samples))
+    def __getitem__(self, step: int) -> Any:
+        return self.simulator.items(self.seed, step * self.batch + self.first, self.count, self.samples)
 
 
 class _Steps:
@@ -34,7 +33,7 @@ class _Steps:
 
 
 def batches(
-    simulator: Simulator,
+    simulator: ItemSimulator,
     *,
     seed: int,
     step: int,
@@ -43,8 +42,9 @@ def batches(
     rank: int = 0,
     processes: int = 1,
     workers: int = 0,
-) -> Iterator[torch.Tensor]:
-    """The share of process `rank` in the batches from `step` on, float32 [batch / processes, 1 + targets, samples].
+) -> Iterator[Any]:
+    """The share of process `rank` in the batches from `step` on: what the simulator makes of `batch / processes` items,
+    arrays as tensors.
 
     A batch is the same, item by item, however many processes and workers make it, and whatever step is the first.
     """

@@ -1,6 +1,7 @@
-"""The measurement during training: SI-SDR of mixtures and of clean voices, and PESQ where the selection wants it."""
+"""What every task needs to measure on a validation set that is divided among processes."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -8,58 +9,30 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from ..frontend import enhance
-from ..simulation.corpus import SAMPLE_RATE
-from ..simulation.mixture import Mixture
-from ..simulation.validation import ValidationSet
 from .machines import summed
-from .metrics import si_sdr_db
 
 BATCH = 4
+Item = TypeVar("Item")
 
 
-@torch.no_grad()
-def validate(model: nn.Module, items: ValidationSet, fabric: Fabric, with_pesq: bool = False) -> dict[str, float]:
-    """Means over the set: `si_sdr_improvement_db` and `pesq_wb` of the mixtures, `clean_si_sdr_db` of clean voices.
-
-    Each process measures its share.
-    """
-    was_training = model.training
-    model.eval()
-    noisy, clean = (_share(part, fabric) for part in (items.noisy, items.clean))
-    enhanced = _enhance(model, noisy, fabric)
-    before = [_si_sdr_db(item.noisy, item.target) for item in noisy]
-    after = [_si_sdr_db(found, item.target) for found, item in zip(enhanced, noisy, strict=True)]
-    kept = [_si_sdr_db(found, item.target) for found, item in zip(_enhance(model, clean, fabric), clean, strict=True)]
-    sums = [sum(after) - sum(before), len(noisy), sum(kept), len(clean)]
-    if with_pesq:
-        scores = [_pesq_wb(found, item.target) for found, item in zip(enhanced, noisy, strict=True)]
-        sums += [float(np.nansum(scores)), int(np.isfinite(scores).sum())]
-    model.train(was_training)
-    total = summed(fabric, torch.tensor(sums, dtype=torch.float32)).tolist()
-    names = ("si_sdr_improvement_db", "clean_si_sdr_db", "pesq_wb")
-    return {name: total[at] / max(total[at + 1], 1) for name, at in zip(names, range(0, len(total), 2), strict=False)}
-
-
-def _share(items: Sequence[Mixture], fabric: Fabric) -> Sequence[Mixture]:
+def share_of(items: Sequence[Item], fabric: Fabric) -> Sequence[Item]:
+    """The items that this process measures."""
     return items[fabric.global_rank :: fabric.world_size]
 
 
-def _enhance(model: nn.Module, items: Sequence[Mixture], fabric: Fabric) -> list[np.ndarray]:
+@torch.no_grad()
+def outputs(network: nn.Module, audio: Sequence[np.ndarray], fabric: Fabric) -> list[np.ndarray]:
+    """What a network of one input makes of recordings of one length, each float32 [samples] -> [outputs, samples]."""
     found: list[np.ndarray] = []
-    for first in range(0, len(items), BATCH):
-        noisy = torch.stack([torch.from_numpy(item.noisy) for item in items[first : first + BATCH]])
-        found.extend(enhance(model, noisy[:, None].to(fabric.device))[:, 0].cpu().float().numpy())
+    for first in range(0, len(audio), BATCH):
+        batch = torch.from_numpy(np.stack(audio[first : first + BATCH]))
+        found.extend(enhance(network, batch[:, None].to(fabric.device)).cpu().float().numpy())
     return found
 
 
-def _si_sdr_db(estimate: np.ndarray, target: np.ndarray) -> float:
-    return float(si_sdr_db(torch.from_numpy(estimate), torch.from_numpy(target)))
-
-
-def _pesq_wb(estimate: np.ndarray, target: np.ndarray) -> float:
-    from pesq import NoUtterancesError, pesq  # an extra of its own: only a selection by PESQ needs it
-
-    try:
-        return float(pesq(SAMPLE_RATE, target, estimate, "wb"))
-    except NoUtterancesError:
-        return float("nan")
+def means_over_all(measures: dict[str, list[float]], fabric: Fabric) -> dict[str, float]:
+    """Means over the items of all processes, without those that are not a number; zero where none is left."""
+    finite = [[value for value in values if np.isfinite(value)] for values in measures.values()]
+    sums = torch.tensor([[sum(values), len(values)] for values in finite], dtype=torch.float32)
+    total, count = summed(fabric, sums).T.tolist()
+    return {name: total[at] / max(count[at], 1) for at, name in enumerate(measures)}

@@ -1,0 +1,51 @@
+"""A look and a scene in, the voice of the look out: enrolment and target network as one, to train them together."""
+
+import torch
+from torch import nn
+
+from ..frontend import Stft, enhance
+
+
+class Hearing(nn.Module):
+    """Enrolment and target network.
+
+    Parameters
+    ----------
+    target : nn.Module
+        With `steering`, such as `Target`.
+    enroll : nn.Module
+        Such as `Enroll`.
+    """
+
+    def __init__(self, target: nn.Module, enroll: nn.Module):
+        super().__init__()
+        self.target, self.enroll = target, enroll
+        self.window = target.window
+
+    def forward(
+        self, mixture: torch.Tensor, *looks: tuple[torch.Tensor, torch.Tensor]
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Hear the voice of the first look in a mixture.
+
+        Parameters
+        ----------
+        mixture : Tensor, float32 [B, 2, N]
+        *looks : pairs of Tensors, float32 [B, 2, M] and int64 [B]
+            Looks, and how many samples of each count; what is behind them is not heard. At least one.
+
+        Returns
+        -------
+        The voice at both ears, [B, 2, N], and the embeddings of all looks, each [B, E].
+        """
+        voices = tuple(self.embed(*look) for look in looks)
+        return enhance(self.target, mixture, self.target.steering(voices[0])), voices
+
+    def embed(self, look: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+        """The embedding of each look, [B, E], of unit norm."""
+        stft = Stft(str(self.enroll.window)).to(look.device)
+        whole = look.shape[-1] // stft.hop_length * stft.hop_length
+        spectrum, _ = stft.analysis(look[..., :whole])
+        embedding, _ = self.enroll(spectrum, self.enroll.initial_state(len(look)))
+        # The network knows the voice better with every frame, and none of them sees what comes after it.
+        last = samples.to(look.device).clamp(stft.hop_length, whole) // stft.hop_length - 1
+        return embedding[torch.arange(len(look), device=look.device), 0, last]

@@ -1,0 +1,90 @@
+"""One voice at both ears, chosen by a noisy look: enrolment and target network learn together."""
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from ....runtime.errors import HearloopError
+from ... import build
+from ...evaluation.ratio import si_sdr
+from ...evaluation.selection import leakage_db
+from ...simulation.material import Material
+from ...simulation.scenes import Scene, SceneItems, SceneSimulator
+from ...simulation.validation import scene_validation_set
+from ...target.hearing import Hearing
+from ..configuration import TargetConfiguration
+from ..loss import Loss, TargetLossWeights
+from ..validate import share_of
+from ..voice_loss import alignment, contrast
+from .task import Measures, Task
+
+SCENES, REOPENING = 24, 8  # of validation
+
+
+class Target(Task):
+    """Target speech hearing; raises AudioError without heads, or if there are too few talkers."""
+
+    def __init__(self, configuration: TargetConfiguration, training: Material, validation: Material):
+        main = {"model": configuration.model, "config": configuration.config}
+        super().__init__(configuration, {"target": main, "enroll": {"model": "enroll", "config": configuration.enroll}})
+        self.simulator = SceneSimulator(configuration.recipe, training.speech, training.noise, training.heads)
+        self.validation = scene_validation_set(validation, SCENES, REOPENING)
+        self.weights = configuration.loss
+
+    def build(self) -> nn.Module:
+        return Hearing(**{name: build(part["model"], **part["config"]) for name, part in self.parts.items()})
+
+    def loss(self, network: nn.Module) -> nn.Module:
+        return TargetLoss(self.weights, str(network.window))
+
+    def measure(self, network: nn.Module, fabric: Fabric) -> Measures:
+        scenes, reopening = (share_of(part, fabric) for part in (self.validation.scenes, self.validation.reopening))
+        heard = [hear(network, scene, fabric) for scene in scenes]
+        pauses = [hear(network, scene, fabric) for scene in reopening]
+        return {
+            "si_sdr_improvement_db": [
+                si_sdr(y, x.target) - si_sdr(x.mixture, x.target) for y, x in zip(heard, scenes, strict=True)
+            ],
+            "leakage_db": [leakage_db(y, x.target, x.mixture) for y, x in zip(pauses, reopening, strict=True)],
+        }
+
+
+class TargetLoss(nn.Module):
+    """Each ear counts like an item of its own, which keeps the difference between them; and terms of the embeddings."""
+
+    def __init__(self, weights: TargetLossWeights, window: str):
+        super().__init__()
+        self.weights = weights
+        self.distance = Loss(weights, window)
+
+    def forward(self, network: nn.Module, items: SceneItems) -> torch.Tensor:
+        mixture, target, look, clean_look, samples, talker = map(
+            torch.as_tensor,
+            (items.mixture, items.target, items.look, items.clean_look, items.look_samples, items.talker),
+        )
+        compared = self.weights.alignment > 0 or self.weights.contrast > 0
+        looks = [(look, samples), (clean_look, samples)] if compared else [(look, samples)]
+        estimate, voices = network(mixture, *looks)
+        loss = self.distance(*(ears.flatten(0, 1)[:, None] for ears in (estimate, target)), mixture.flatten(0, 1))
+        if not compared:
+            return loss
+        noisy, clean = voices
+        if self.weights.alignment:
+            loss = loss + self.weights.alignment * alignment(noisy, clean)
+        if self.weights.contrast:
+            if len(talker) < 2:
+                raise HearloopError(
+                    f"loss.contrast is {self.weights.contrast} and a process has one item of a step; "
+                    "expected a larger training.batch, to compare it with others"
+                )
+            loss = loss + self.weights.contrast * contrast(noisy, clean, talker, self.weights.temperature)
+        return loss
+
+
+@torch.no_grad()
+def hear(network: nn.Module, scene: Scene, fabric: Fabric) -> np.ndarray:
+    """What a network makes of a scene with its noisy look, float32 [2, samples]."""
+    mixture, look = (torch.from_numpy(each)[None].to(fabric.device) for each in (scene.mixture, scene.look))
+    heard, _ = network(mixture, (look, torch.tensor([look.shape[-1]])))
+    return heard[0].cpu().float().numpy()

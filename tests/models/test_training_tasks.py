@@ -1,0 +1,185 @@
+"""Training of separators and of target speech hearing: the same loop, other items, losses and measures."""
+
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hearloop.models import build
+from hearloop.models.frontend import enhance
+from hearloop.models.simulation.pairs import Pair
+from hearloop.models.simulation.recipe import SceneRecipe
+from hearloop.models.training.checkpoint import model_of_checkpoint, read_checkpoint
+from hearloop.models.training.configuration import SeparateConfiguration, TargetConfiguration
+from hearloop.models.training.loop import Training
+from hearloop.models.training.loss import LossWeights, TargetLossWeights
+from hearloop.models.training.machines import open_fabric, run_on
+from hearloop.models.training.settings import Settings
+from hearloop.models.training.tasks import open_task, separate, target
+from hearloop.models.training.voice_loss import alignment, contrast
+from hearloop.runtime.errors import HearloopError
+
+SETTINGS = Settings(steps=4, batch=2, seconds=0.5, validate_every=2, warmup_steps=0)
+SEPARATE = SeparateConfiguration(
+    "separate-mossformer-small",
+    {"size": 8, "layers": 1, "keys": 4, "window": 8, "inner": 4},
+    training=SETTINGS,
+    loss=LossWeights(spectral=0, si_sdr=0, snr=1),
+)
+TARGET = TargetConfiguration(
+    "target-small",
+    {"channels": 4, "hidden": 2, "heads": 2, "memory": 4, "embedding": 8},
+    training=SETTINGS,
+    enroll={"channels": 4, "hidden": 2, "blocks": 1, "summary": 2, "embedding": 8},
+    loss=TargetLossWeights(spectral=0, si_sdr=0, snr=1),
+    recipe=SceneRecipe(look_s=(0.5, 0.7)),
+)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    for module, counts in (
+        (separate, {"ROOMS": 2, "OVERLAPS": 2, "ALONE": 1}),
+        (target, {"SCENES": 1, "REOPENING": 1}),
+    ):
+        for name, count in counts.items():
+            monkeypatch.setattr(module, name, count)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def learned(starter, tmp_path_factory):
+    """Trains as a configuration says and returns the content of last.pt."""
+
+    def learn(configuration, out=None, processes=1, interrupt_at=None):
+        out = out or tmp_path_factory.mktemp("run")
+        training = Training(open_task(configuration, *starter), out, {})
+        step = training._step
+
+        def step_and_interrupt(items, progress):
+            loss = step(items, progress)
+            if training.step == interrupt_at:
+                training.stop._set(signal.SIGTERM)
+            return loss
+
+        training._step = step_and_interrupt
+        run_on(open_fabric(processes, "cpu"), training.run)
+        return read_checkpoint(out / "last.pt")
+
+    return learn
+
+
+@pytest.mark.parametrize("configuration", [SEPARATE, TARGET], ids=lambda configuration: configuration.task)
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(learned, tmp_path, configuration):
+    whole = learned(configuration)
+    assert learned(configuration, tmp_path, interrupt_at=3)["training"]["steps"] == 3
+    continued = learned(configuration, tmp_path)
+    assert continued["training"]["steps"] == whole["training"]["steps"] == 4
+    for name, value in whole["weights"].items():
+        assert torch.equal(value, continued["weights"][name]), name
+    assert whole["quality"] == continued["quality"]
+
+
+@pytest.mark.parametrize("configuration", [SEPARATE, TARGET], ids=lambda configuration: configuration.task)
+def test_two_processes_learn_what_one_does_from_the_same_batch(learned, configuration):
+    one, two = (learned(configuration, processes=processes) for processes in (1, 2))
+    for name, value in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], value, rtol=1e-3, atol=1e-4)
+    for name, value in one["quality"][0].items():
+        if name != "test":
+            assert two["quality"][0][name] == pytest.approx(value, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["separate-tiger-small", "separate-mossformer-small"])
+def test_the_talkers_add_up_to_the_mixture_that_they_are_trained_on(name):
+    torch.manual_seed(0)
+    model = build(name).train()
+    mixture = 0.1 * torch.randn(2, 1, 4000)
+    talkers = enhance(model, mixture)
+    assert (talkers[:, :1] - mixture / 2).abs().max() > 1e-3
+    torch.testing.assert_close(talkers.sum(1, keepdim=True), mixture, rtol=0, atol=1e-5)
+
+
+def test_the_order_of_the_talkers_counts_neither_in_the_loss_nor_in_the_measure(starter):
+    task = open_task(SEPARATE, *starter)
+    items = task.simulator.items(1, 0, 2, 8000)
+    network = task.build()
+    loss = task.loss(network)
+    expected = loss(network, items)
+    torch.testing.assert_close(loss(network, items._replace(sources=items.sources[:, ::-1].copy())), expected)
+    rng = np.random.default_rng(0)
+    sources = rng.standard_normal((2, 8000)).astype(np.float32)
+    pair = Pair(sources.sum(0), sources, 0.0, np.inf, (0, 1), "overlap")
+    assert separate.improvement_db(pair.mixture * np.ones((2, 1), np.float32), pair) == pytest.approx(0, abs=1e-3)
+    heard = sources + 0.1 * rng.standard_normal((2, 8000)).astype(np.float32)
+    assert separate.improvement_db(heard[::-1].copy(), pair) == separate.improvement_db(heard, pair)
+    assert separate.improvement_db(heard, pair) == pytest.approx(20, abs=1)
+
+
+def gradients_of_enrolment(weights, starter):
+    torch.manual_seed(0)
+    task = open_task(replace(TARGET, loss=weights), *starter)
+    network = task.build()
+    task.loss(network)(network, task.simulator.items(1, 0, 3, 8000)).backward()
+    return torch.cat([parameter.grad.flatten() for parameter in network.enroll.parameters()])
+
+
+def test_the_enrolment_learns_from_what_is_heard_and_from_each_term_of_the_embeddings(starter):
+    alone = TargetLossWeights(spectral=0, si_sdr=0, snr=1)
+    plain = gradients_of_enrolment(alone, starter)
+    assert plain.norm() > 0
+    for term in ("alignment", "contrast"):
+        more, twice = (gradients_of_enrolment(replace(alone, **{term: weight}), starter) - plain for weight in (1, 2))
+        assert more.norm() > 1e-3 * plain.norm(), term
+        torch.testing.assert_close(twice, 2 * more, rtol=1e-2, atol=1e-2 * float(more.abs().max()))
+
+
+def test_contrast_needs_others_to_compare_with(starter):
+    task = open_task(replace(TARGET, loss=TargetLossWeights(contrast=1.0)), *starter)
+    network = task.build()
+    loss, items = task.loss(network), task.simulator.items(1, 0, 1, 8000)
+    with pytest.raises(HearloopError, match=r"loss\.contrast is 1\.0 and a process has one item"):
+        loss(network, items)
+
+
+def test_embeddings_that_tell_talkers_apart_are_preferred():
+    talker = torch.tensor([3, 5, 3])
+    apart = torch.eye(4)[[0, 1, 0]]
+    assert float(contrast(apart, apart, talker, 0.1)) == pytest.approx(0, abs=1e-3)
+    assert float(contrast(apart, apart.flip(1), talker, 0.1)) > 0.5
+    assert float(alignment(apart, apart)) == 0
+    assert float(alignment(apart, -apart)) == 2
+
+
+def test_what_is_behind_a_look_is_not_heard(starter):
+    task = open_task(TARGET, *starter)
+    network = task.build()
+    look = 0.1 * torch.randn(2, 2, 8000)
+    samples = torch.tensor([4000, 6000])
+    changed = look.clone()
+    changed[0, :, 4000:] = 1
+    changed[1, :, 6000:] = 1
+    with torch.no_grad():
+        expected = network.embed(look, samples)
+        torch.testing.assert_close(network.embed(changed, samples), expected)
+        assert not torch.allclose(network.embed(look, samples + 2000), expected, atol=1e-3)
+        torch.testing.assert_close(network.embed(look[:1, :, :4000], samples[:1]), expected[:1])
+    torch.testing.assert_close(expected.norm(dim=-1), torch.ones(2))
+
+
+def test_a_checkpoint_of_both_networks_gives_either(learned):
+    content = learned(TARGET)
+    for part in ("target", "enroll"):
+        model = model_of_checkpoint(content, part)
+        assert model.task == part
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, content["weights"][f"{part}.{name}"])
+    assert model_of_checkpoint(content).task == "target"
+    with pytest.raises(HearloopError, match="part 'ears' is not in the checkpoint; known are target, enroll"):
+        model_of_checkpoint(content, "ears")
+    with pytest.raises(HearloopError, match="known are none, because separate-mossformer-small was trained alone"):
+        model_of_checkpoint(learned(SEPARATE), "enroll")
