@@ -106,6 +106,34 @@ class TimeScales(nn.Module):
         return x + self.leave(whole), tuple(followers)
 
 
+def attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, state: State, decay: float, sharpness: float
+) -> tuple[torch.Tensor, State]:
+    """Mix values by the softmax of scores between bands that are averaged over the past.
+
+    Parameters
+    ----------
+    query, key : Tensor, [B, T, heads, bands, Q]
+        Of unit norm.
+    value : Tensor, [B, T, heads, bands, V]
+    state : Tensor, [B, heads, bands, bands]
+        The mean scores so far.
+    decay : float
+        What is left of the mean after a frame.
+    sharpness : float
+        Times the mean scores, before the softmax.
+
+    Returns
+    -------
+    Tensor, [B, T, heads, bands, V], and the next state.
+    """
+    means = []
+    for frame in (query @ key.transpose(-1, -2)).unbind(1):
+        state = decay * state + (1 - decay) * frame
+        means.append(state)
+    return (torch.stack(means, dim=1) * sharpness).softmax(-1) @ value, state
+
+
 class BandAttention(nn.Module):
     """Attention between the bands of a frame, [B, T, bands, size] to the same; its scores are averaged over the past.
 
@@ -114,6 +142,8 @@ class BandAttention(nn.Module):
 
     State: the mean scores, [B, heads, bands, bands].
     """
+
+    attend = staticmethod(attend)  # an instance may run another form; training on a CPU does
 
     def __init__(self, size: int, heads: int, query: int, decay: float = 0.985):
         super().__init__()
@@ -130,14 +160,9 @@ class BandAttention(nn.Module):
 
     def forward(self, x: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         query, key, value = (self._by_head(linear(x)) for linear in (self.to_query, self.to_key, self.to_value))
-        scores = functional.normalize(query, dim=-1) @ functional.normalize(key, dim=-1).transpose(-1, -2)
-        means = []
-        for frame in scores.unbind(1):
-            state = self.decay * state + (1 - self.decay) * frame
-            means.append(state)
-        weights = (torch.stack(means, dim=1) * self.sharpness).softmax(-1)
-        mixed = (weights @ value).transpose(2, 3).flatten(3)
-        return x + self.leave(mixed), state
+        query, key = functional.normalize(query, dim=-1), functional.normalize(key, dim=-1)
+        mixed, state = self.attend(query, key, value, state, self.decay, self.sharpness)
+        return x + self.leave(mixed.transpose(2, 3).flatten(3)), state
 
     def _by_head(self, x: torch.Tensor) -> torch.Tensor:
         """[B, T, bands, heads * n] -> [B, T, heads, bands, n]."""

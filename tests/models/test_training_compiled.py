@@ -5,14 +5,17 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from hearloop.models import build
 from hearloop.models.frontend import enhance
+from hearloop.models.separation import tiger
 from hearloop.models.streaming.attention import HIDDEN, attend
 from hearloop.models.streaming.mamba import convolve
 from hearloop.models.streaming.scan import selective_scan
 from hearloop.models.training import compiled
 from hearloop.models.training.compiled import compile_layers
+from hearloop.models.training.compiled.depthwise import CompiledDepthwise, is_depthwise
 from hearloop.models.training.compiled.gru import CompiledGRU
 
 
@@ -83,7 +86,56 @@ def test_compiled_attention_is_the_attention(length, window, sharpness):
     )
 
 
-@pytest.mark.parametrize("name", ["enhance-small", "enhance-mamba-small"])
+@pytest.mark.parametrize(
+    ("conv", "shape"),
+    [
+        (nn.Conv1d(3, 3, 4, groups=3), (2, 3, 9)),
+        (nn.Conv1d(3, 3, 5, groups=3, stride=2, padding=2, bias=False), (2, 3, 8)),
+        (nn.Conv1d(2, 2, 3, groups=2, dilation=4), (1, 2, 9)),
+        (nn.Conv2d(3, 3, (3, 1), groups=3, dilation=(2, 1)), (2, 3, 7, 5)),
+    ],
+    ids=str,
+)
+def test_a_compiled_depthwise_convolution_is_the_convolution(conv, shape):
+    assert is_depthwise(conv)
+    ours = CompiledDepthwise(conv)
+    assert_same(lambda x, *_: conv(x), lambda x, *_: ours(x), [torch.randn(shape), *conv.parameters()])
+    # Not all that comes is contiguous.
+    turned = torch.randn(shape).transpose(0, -1).contiguous().transpose(0, -1)
+    torch.testing.assert_close(ours(turned), conv(turned), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv1d(4, 4, 3),
+        nn.Conv1d(4, 2, 3, groups=2),
+        nn.Conv1d(4, 4, 1, groups=4),
+        nn.Conv2d(4, 4, (3, 3), groups=4),
+        nn.Conv2d(4, 4, (3, 1), groups=4, padding=(1, 0)),
+    ],
+    ids=str,
+)
+def test_other_convolutions_stay_as_they_are(conv):
+    assert not is_depthwise(conv)
+
+
+@pytest.mark.parametrize(("batch", "frames", "heads", "bands", "size"), [(1, 1, 1, 2, 1), (2, 9, 3, 11, 4)])
+@pytest.mark.parametrize("sharpness", [1.0, 6.0, 60.0])
+def test_compiled_attention_among_bands_is_the_attention(batch, frames, heads, bands, size, sharpness):
+    torch.manual_seed(frames)
+    query, key = (functional.normalize(torch.randn(batch, frames, heads, bands, size), dim=-1) for _ in range(2))
+    inputs = [query, key, torch.randn(batch, frames, heads, bands, 3), torch.rand(batch, heads, bands, bands)]
+    assert_same(
+        lambda *parts: tiger.attend(*parts, 0.9, sharpness),
+        lambda *parts: compiled.band_attention.attend(*parts, 0.9, sharpness),
+        inputs,
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["enhance-small", "enhance-mamba-small", "separate-tiger-small", "separate-mossformer-small"]
+)
 def test_a_compiled_model_keeps_its_weights_names_output_and_gradients(name):
     torch.manual_seed(0)
     model = build(name)

@@ -2,9 +2,11 @@
 
 from torch import nn
 
+from ...separation.tiger import BandAttention
 from ...streaming.attention import WindowAttention
 from ...streaming.mamba import StateSpace
-from . import attention, state_space
+from . import attention, band_attention, state_space
+from .depthwise import CompiledDepthwise, is_depthwise
 from .gru import CompiledGRU
 
 
@@ -14,8 +16,12 @@ def compile_layers(model: nn.Module) -> nn.Module:
         for name, layer in parent.named_children():
             if type(layer) is nn.GRU and layer.num_layers == 1 and layer.bias and not layer.batch_first:
                 setattr(parent, name, CompiledGRU(layer))
+            elif is_depthwise(layer):
+                setattr(parent, name, CompiledDepthwise(layer))
             elif isinstance(layer, StateSpace):
                 layer.convolve, layer.scan = state_space.convolve, state_space.scan
             elif isinstance(layer, WindowAttention):
                 layer.attend, layer.block = attention.attend, attention.LONGEST
+            elif isinstance(layer, BandAttention):
+                layer.attend = band_attention.attend
     return model
