@@ -18,6 +18,8 @@ from .scales import pooled, stretched
 class ScaleFusion(nn.Module):
     """A scale and what all scales together say: local * sigmoid(gate(common)) + embedding(common)."""
 
+    stretch = staticmethod(stretched)  # an instance may run another form; training on a CPU does
+
     def __init__(self, channels: int):
         super().__init__()
         self.local, self.gate, self.embedding = (nn.GroupNorm(1, channels) for _ in range(3))
@@ -25,8 +27,8 @@ class ScaleFusion(nn.Module):
     def forward(self, local: torch.Tensor, common: torch.Tensor) -> torch.Tensor:
         """[N, channels, L] and [N, channels, shorter] -> [N, channels, L]."""
         length = local.shape[-1]
-        gate = stretched(torch.sigmoid(self.gate(common)), length)
-        return self.local(local) * gate + stretched(self.embedding(common), length)
+        gate = self.stretch(torch.sigmoid(self.gate(common)), length)
+        return self.local(local) * gate + self.stretch(self.embedding(common), length)
 
 
 class FrequencyScales(nn.Module):

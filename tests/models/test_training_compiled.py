@@ -10,6 +10,7 @@ from torch.nn import functional
 from hearloop.models import build
 from hearloop.models.frontend import enhance
 from hearloop.models.separation import tiger
+from hearloop.models.separation.scales import stretched
 from hearloop.models.streaming.attention import HIDDEN, attend
 from hearloop.models.streaming.mamba import convolve
 from hearloop.models.streaming.scan import selective_scan
@@ -131,6 +132,12 @@ def test_compiled_attention_among_bands_is_the_attention(batch, frames, heads, b
         lambda *parts: compiled.band_attention.attend(*parts, 0.9, sharpness),
         inputs,
     )
+
+
+@pytest.mark.parametrize(("size", "length"), [(1, 1), (8, 57), (29, 57), (5, 3)])
+def test_compiled_stretching_is_the_stretching(size, length):
+    inputs = [torch.randn(2, 3, size)]
+    assert_same(lambda x: stretched(x, length), lambda x: compiled.scales.stretched(x, length), inputs)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from ...separation.tiger import BandAttention
+from ...separation.tiger import BandAttention, ScaleFusion
 from ...streaming.attention import WindowAttention
 from ...streaming.mamba import StateSpace
-from . import attention, band_attention, state_space
+from . import attention, band_attention, scales, state_space
 from .depthwise import CompiledDepthwise, is_depthwise
 from .gru import CompiledGRU
 
@@ -24,4 +24,6 @@ def compile_layers(model: nn.Module) -> nn.Module:
                 layer.attend, layer.block = attention.attend, attention.LONGEST
             elif isinstance(layer, BandAttention):
                 layer.attend = band_attention.attend
+            elif isinstance(layer, ScaleFusion):
+                layer.stretch = scales.stretched
     return model
