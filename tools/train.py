@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..runtime.errors import HearloopError
 from .material import add_data_arguments, read_materials
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         open_task(configuration, material, validation),
         args.out,
         _facts(args, material),
-        _start(args.start) if args.start else None,
+        _start(args.start, configuration.task) if args.start else None,
         args.tensorboard,
     )
     training.stop.listen()
@@ -84,12 +85,14 @@ def _configuration(args: argparse.Namespace) -> "Configuration":
     return replace(configuration, training=replace(configuration.training, **given))
 
 
-def _start(name: str) -> "Callable[[nn.Module], object]":
+def _start(name: str, task: str) -> "Callable[[nn.Module], object]":
     """What fills a new model with weights that are there already."""
     if name.endswith(".pt"):
         from ..models.training.checkpoint import load_weights
 
         return lambda model: load_weights(model, name)
+    if task == "target":
+        raise HearloopError(f"--from is {name!r}; networks that learn together begin with a checkpoint, a .pt file")
     from ..export.restore import restore
 
     return lambda model: restore(model, name)

@@ -8,6 +8,7 @@ from hearloop.export.macs import macs_per_step
 from hearloop.export.onnx import export_graph
 from hearloop.export.rings import state_ports
 from hearloop.models import build
+from hearloop.models.training.configuration import read_configuration
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,10 @@ def test_a_small_size_costs_no_more_than_it_may(name, most_macs):
     graph = export_graph(build(name).eval())
     assert macs_per_step(graph) <= most_macs
     assert {state.kind for state in state_ports(graph)} == {"carry", "ring"}
+
+
+@pytest.mark.parametrize("name", ["separate-tiger-small", "separate-mossformer-small"])
+def test_the_size_that_is_trained_keeps_to_its_budget(name):
+    """400 million multiplications per second, of 125 frames."""
+    graph = export_graph(build(name, **read_configuration(name).config).eval())
+    assert 2.4e6 < macs_per_step(graph) <= 3.2e6

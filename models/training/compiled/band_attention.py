@@ -25,12 +25,12 @@ class _Attention(torch.autograd.Function):
     def forward(ctx, query, key, value, state, decay, sharpness):
         y, weights, last = _run(np.float32(decay), np.float32(sharpness), *arrays_of(query, key, value, state))
         ctx.save_for_backward(query, key, value)
-        ctx.weights, ctx.constants = weights, (np.float32(decay), np.float32(sharpness))
+        ctx.weights, ctx.constants = torch.from_numpy(weights), (np.float32(decay), np.float32(sharpness))
         return torch.from_numpy(y), torch.from_numpy(last)
 
     @staticmethod
     def backward(ctx, to_y, to_last):
-        found = _run_back(*ctx.constants, *arrays_of(*ctx.saved_tensors, to_y, to_last), ctx.weights)
+        found = _run_back(*ctx.constants, *arrays_of(*ctx.saved_tensors, to_y, to_last, ctx.weights))
         return *map(torch.from_numpy, found), None, None
 
 

@@ -3,6 +3,8 @@
 PyTorch has no fast backward for them on a CPU. Here each channel is one long row, over which every tap runs once.
 """
 
+from typing import TypeGuard
+
 import numba
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch.nn import functional
 from .vectors import arrays_of
 
 
-def is_depthwise(layer: nn.Module) -> bool:
+def is_depthwise(layer: nn.Module) -> TypeGuard[nn.Conv1d | nn.Conv2d]:
     """Whether a layer is a convolution along one axis, one input to one output, that the loops can do."""
     if not isinstance(layer, nn.Conv1d | nn.Conv2d) or layer.padding_mode != "zeros":
         return False
