@@ -1,28 +1,45 @@
-"""hearloop evaluate: measure the quality of models, on the fixed validation set or on one's own recordings."""
+"""hearloop evaluate: measure the quality of models, on a fixed validation set or on one's own recordings."""
 
 import argparse
+import inspect
 import json
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import HearloopError
 from .material import add_data_arguments, read_corpora
+
+if TYPE_CHECKING:
+    from ..models.evaluation.recordings import Recording
+    from ..models.simulation.material import Material
+
+Found = tuple[Sequence["Recording"], str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
     parser.description = (
-        "Measure SI-SDR, PESQ-WB, ESTOI and more: on mixtures that depend on the validation data and a fixed seed "
-        "alone, or on pairs of noisy and clean files."
+        "Measure how well models enhance speech, separate two talkers or keep the talker of a look, whichever is their "
+        "task: on a set that depends on the validation data and a fixed seed alone, or on pairs of noisy and clean "
+        "files."
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="name or .onnx file of a bundle, or .pt checkpoint")
     add_data_arguments(parser, training=False)
+    parser.add_argument("--valid-heads", type=Path, action="append", metavar="FOLDER", help="other heads, for a target")
     parser.add_argument("--folder", type=Path, help="measure on noisy/ and clean/ in it, pairs by name, instead")
+    parser.add_argument(
+        "--enroll", default="enroll", metavar="MODEL", help="what looks at the talker, for a target (default: enroll)"
+    )
+    parser.add_argument("--clean-looks", action="store_true", help="with nobody else in them and no noise")
     parser.add_argument(
         "--command", action="append", default=[], help='another program, as in "tool {input} {output}"; may be repeated'
     )
     parser.add_argument("--peers", type=Path, help="folder with gtcrn/ and dtln/, measured on the same mixtures")
-    parser.add_argument("--mixtures", type=int, default=120, help="how many (default: %(default)s)")
+    parser.add_argument(
+        "--mixtures", type=int, default=120, help="how many; the rest of a set in proportion (default: %(default)s)"
+    )
     parser.add_argument("--clean", type=int, default=24, help="how many clean voices (default: %(default)s)")
     parser.add_argument("--dnsmos", action="store_true", help="also what the network DNSMOS P.835 thinks of the output")
     parser.add_argument("--processes", type=int, default=1, help="one per core to use (default: %(default)s)")
@@ -31,34 +48,105 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print two markdown tables; returns the exit status."""
+    """Measure and print markdown tables; returns the exit status."""
     # torch, pesq and pystoi are extras: only the verbs that need them may import them.
     from ..models.evaluation.evaluate import Opener, evaluate
     from ..models.evaluation.peers import read_peers
-    from ..models.evaluation.recordings import of_validation, read_pairs
     from ..models.evaluation.report import as_json, markdown
-    from ..models.evaluation.systems import CommandSystem, Unprocessed, opener
-    from ..models.simulation.validation import SEED, validation_set
+    from ..models.evaluation.systems import CommandSystem, common_task, opener
 
-    openers: list[Opener] = [Unprocessed, *map(opener, args.models), *(partial(CommandSystem, c) for c in args.command)]
+    openers: list[Opener] = [opener(name, args.enroll) for name in args.models]
+    openers += [partial(CommandSystem, command) for command in args.command]
     if args.peers is not None:
         openers += read_peers(args.peers)
-    if len(openers) == 1:
+    if not openers:
         raise HearloopError("nothing to measure; expected a model, --command or --peers")
-    if args.folder is not None:
-        noisy, clean, told = read_pairs(args.folder), [], {"folder": args.folder.name}
-    else:
-        items = validation_set(*read_corpora(args, "valid"), args.mixtures, args.clean)
-        noisy, clean = of_validation(items)
-        told = {"seed": SEED, "mixtures": args.mixtures, "clean": args.clean}
-    results = evaluate(openers, noisy, clean, with_dnsmos=args.dnsmos, processes=args.processes)
+    systems = [each() for each in openers]
+    task = common_task(systems)
+    recordings, test = _recordings(args, task)
+    results = evaluate(openers, recordings, with_dnsmos=args.dnsmos, processes=args.processes)
     print(markdown(results))
     if args.json is not None:
-        args.json.write_text(json.dumps({**told, "systems": as_json(results)}, indent=1) + "\n")
+        content = {"task": task, "test": test, "systems": as_json(results)}
+        args.json.write_text(json.dumps(content, indent=1) + "\n")
     if args.plots is not None:
         from ..models.evaluation.plots import plot_scatter, plot_spectrograms
 
         args.plots.mkdir(parents=True, exist_ok=True)
-        plot_spectrograms(args.plots / "spectrograms.png", noisy[0], [each() for each in openers[1:]])
+        plot_spectrograms(args.plots / "spectrograms.png", recordings[0], systems)
         plot_scatter(args.plots / "scatter.png", results[1:])
     return 0
+
+
+def _recordings(args: argparse.Namespace, task: str) -> Found:
+    """What is measured on, and a sentence that says so."""
+    if args.folder is not None:
+        from ..models.evaluation.recordings import read_pairs
+
+        if task != "enhance":
+            raise HearloopError(f"--folder goes with the task 'enhance', and these systems have the task {task!r}")
+        return read_pairs(args.folder), f"recordings of the folder {args.folder.name}"
+    sets: dict[str, Callable[[argparse.Namespace], Found]] = {
+        "enhance": _mixtures,
+        "separate": _pairs,
+        "target": _scenes,
+    }
+    return sets[task](args)
+
+
+def _mixtures(args: argparse.Namespace) -> Found:
+    from ..models.evaluation.recordings import of_validation
+    from ..models.simulation.validation import SEED, validation_set
+
+    items = validation_set(*read_corpora(args, "valid"), args.mixtures, args.clean)
+    return of_validation(items), (
+        f"{args.mixtures} mixtures of unseen voices and noises, -5 to 15 dB, and {args.clean} clean voices, seed {SEED}"
+    )
+
+
+def _pairs(args: argparse.Namespace) -> Found:
+    from ..models.evaluation.recordings import of_pairs, sexes_of
+    from ..models.simulation.speakers import read_sexes
+    from ..models.simulation.validation import SEED, pair_validation_set
+
+    material = _material(args)
+    items = pair_validation_set(material, **_counts(pair_validation_set, args.mixtures))
+    known = read_sexes(args.manifest) if args.manifest is not None else {}
+    return of_pairs(items, sexes_of(material.speech.groups, known)), (
+        f"{args.mixtures} pairs of unseen talkers within 5 dB, every second in noise of 15 to 25 dB; "
+        f"{len(items.conversations)} conversations of a minute, {len(items.alone)} talkers alone, seed {SEED}"
+    )
+
+
+def _scenes(args: argparse.Namespace) -> Found:
+    from ..models.evaluation.recordings import of_scenes
+    from ..models.simulation.validation import SEED, scene_validation_set
+
+    items = scene_validation_set(_material(args, with_heads=True), **_counts(scene_validation_set, args.mixtures))
+    looks = "clean" if args.clean_looks else "noisy"
+    return of_scenes(items, args.clean_looks), (
+        f"{args.mixtures} scenes of unseen talkers, noises and heads, -5 to 15 dB, with {looks} looks of 2 to 5 s; "
+        f"{len(items.reopening)} in which the target pauses, seed {SEED}"
+    )
+
+
+def _counts(make: Callable[..., Any], mixtures: int) -> dict[str, int]:
+    """The numbers of a set as it is by default, in proportion to that of its first part."""
+    parameters = inspect.signature(make).parameters
+    counts = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
+    first = next(iter(counts.values()))
+    return {name: round(count * mixtures / first) for name, count in counts.items()}
+
+
+def _material(args: argparse.Namespace, with_heads: bool = False) -> "Material":
+    from ..models.simulation.head_files import read_heads, read_manifest_heads
+    from ..models.simulation.material import Material
+
+    speech, noise = read_corpora(args, "valid")
+    if not with_heads:
+        return Material(speech, noise)
+    if args.manifest is not None:
+        return Material(speech, noise, read_manifest_heads(args.manifest, args.valid_split))
+    if args.valid_heads is None:
+        raise HearloopError("no heads: give --valid-heads, or --manifest")
+    return Material(speech, noise, tuple(head for folder in args.valid_heads for head in read_heads(folder)))

@@ -3,73 +3,76 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from joblib import Parallel, delayed
 
+from ...runtime.errors import HearloopError
 from .interval import Interval, interval
-from .quality import measure
-from .ratio import si_sdr
-from .recordings import Recording
-from .selection import leakage_db, reopening_s
-from .systems import System, Unprocessed
+from .measures import GAINS, Row, measures
+from .recordings import Recording, group_names
+from .systems import System
 
 ALL = "all"
+UNPROCESSED = "unprocessed"
 PIECES = 4  # of the work of a process, so that none waits long for the others
-# Measure -> its gain over the unprocessed recording, for those that are given as gains.
-GAINS = {"si_sdr_db": "si_sdr_improvement_db", "pesq_wb": "pesq_wb_improvement", "estoi": "estoi_improvement"}
 Opener = Callable[[], System]
-Row = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Result:
     """What was found for one system.
 
-    bands : SNR band or condition (or "all") -> measure -> Interval; the measures are si_sdr_db, pesq_wb and estoi,
-        each with its improvement, leakage_db and reopening_s, and those of DNSMOS if asked for
-    clean_si_sdr_db : SI-SDR of clean voices through the system
-    points : per recording, what the measures were without and with the system
+    bands : SNR band or condition (or "all") -> measure -> Interval; the measures are those of `measures.MEASURES` for
+        the parts of the set, with the gains of `measures.GAINS`
+    points : measure -> of each recording that has it, what it was without and with the system
     """
 
     name: str
     latency_ms: float
     bands: dict[str, dict[str, Interval]]
-    clean_si_sdr_db: Interval
     points: dict[str, list[tuple[float, float]]]
 
 
 def evaluate(
-    openers: Sequence[Opener],
-    noisy: Sequence[Recording],
-    clean: Sequence[Recording] = (),
-    *,
-    with_dnsmos: bool = False,
-    processes: int = 1,
+    openers: Sequence[Opener], recordings: Sequence[Recording], *, with_dnsmos: bool = False, processes: int = 1
 ) -> list[Result]:
-    """Measure every system on every recording.
+    """Measure every system on every recording; the first result is that of the unprocessed recordings.
 
     Parameters
     ----------
     openers : what opens a system; called once per piece of work
-    noisy, clean : mixtures, and voices that a system should leave alone
+    recordings : of one task, that of the systems
     with_dnsmos : also what a network thinks of the output
     processes : among which the recordings are divided; the results do not depend on it
+
+    Raises
+    ------
+    HearloopError
+        If a system cannot be opened, fails, or gives something of another shape than the target.
     """
-    before = _measure_all(Unprocessed, noisy, with_dnsmos, processes)
-    results = []
+    before = _measure_all(None, recordings, with_dnsmos, processes)
+    results = [_result(UNPROCESSED, 0.0, recordings, before, before)]
     for opener in openers:
         system = opener()
-        rows = _measure_all(opener, noisy, with_dnsmos, processes)
-        points = {name: [(was[name], row[name]) for was, row in zip(before, rows, strict=True)] for name in before[0]}
-        gains = [
-            {gain: row[name] - was[name] for name, gain in GAINS.items()} for was, row in zip(before, rows, strict=True)
-        ]
-        rows = [row | gain for row, gain in zip(rows, gains, strict=True)]
-        kept = [si_sdr(system.enhance(item.noisy), item.target) for item in clean]
-        results.append(Result(system.name, system.latency_ms, _by_group(rows, noisy), interval(kept), points))
+        after = _measure_all(opener, recordings, with_dnsmos, processes)
+        results.append(_result(system.name, system.latency_ms, recordings, before, after))
     return results
 
 
-def _measure_all(opener: Opener, recordings: Sequence[Recording], with_dnsmos: bool, processes: int) -> list[Row]:
+def output_of(system: System, recording: Recording) -> np.ndarray:
+    """What a system makes of a recording; raises HearloopError if it has another shape than the target."""
+    output = system.process(recording.mixture, recording.look)
+    if output.shape != recording.target.shape:
+        raise HearloopError(
+            f"{system.name}: {recording.name}: gave {output.shape[0]} output(s) of {output.shape[1]} samples; expected "
+            f"{recording.target.shape[0]} of {recording.target.shape[1]}"
+        )
+    return output
+
+
+def _measure_all(
+    opener: Opener | None, recordings: Sequence[Recording], with_dnsmos: bool, processes: int
+) -> list[Row]:
     pieces = PIECES * processes if processes > 1 else 1
     shares = [recordings[at::pieces] for at in range(min(pieces, len(recordings)))]
     # Each worker gets one thread: the work is divided already.
@@ -78,28 +81,32 @@ def _measure_all(opener: Opener, recordings: Sequence[Recording], with_dnsmos: b
     return [found[at % len(shares)][at // len(shares)] for at in range(len(recordings))]
 
 
-def _measure_share(opener: Opener, recordings: Sequence[Recording], with_dnsmos: bool) -> list[Row]:
-    system, rows = opener(), []
-    for item in recordings:
-        enhanced = system.enhance(item.noisy)
-        rows.append(
-            {
-                **measure(enhanced, item.target, with_dnsmos),
-                "leakage_db": leakage_db(enhanced, item.target, item.noisy),
-                "reopening_s": reopening_s(enhanced, item.target),
-            }
-        )
-    return rows
+def _measure_share(opener: Opener | None, recordings: Sequence[Recording], with_dnsmos: bool) -> list[Row]:
+    system = None if opener is None else opener()
+    outputs = (item.unprocessed if system is None else output_of(system, item) for item in recordings)
+    return [measures(output, item, with_dnsmos) for output, item in zip(outputs, recordings, strict=True)]
+
+
+def _result(
+    name: str, latency_ms: float, recordings: Sequence[Recording], before: Sequence[Row], after: Sequence[Row]
+) -> Result:
+    points: dict[str, list[tuple[float, float]]] = {}
+    rows = []
+    for was, row in zip(before, after, strict=True):
+        for measure, value in row.items():
+            points.setdefault(measure, []).append((was[measure], value))
+        rows.append(row | {gain: row[measure] - was[measure] for measure, gain in GAINS.items() if measure in row})
+    return Result(name, latency_ms, _by_group(rows, recordings), points)
 
 
 def _by_group(rows: Sequence[Row], recordings: Sequence[Recording]) -> dict[str, dict[str, Interval]]:
-    names = dict.fromkeys(name for item in recordings for name in item.groups)
-    return {
-        group: {
-            name: interval(
-                [row[name] for row, item in zip(rows, recordings, strict=True) if group == ALL or group in item.groups]
-            )
-            for name in rows[0]
-        }
-        for group in (ALL, *names)
+    pairs = list(zip(rows, recordings, strict=True))
+    members = {group: [row for row, item in pairs if group in item.groups] for group in group_names(recordings)}
+    return {ALL: _intervals([row for row, item in pairs if item.in_all])} | {
+        group: _intervals(found) for group, found in members.items()
     }
+
+
+def _intervals(rows: Sequence[Row]) -> dict[str, Interval]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: interval([row[name] for row in rows if name in row]) for name in names}

@@ -13,17 +13,31 @@ WINDOW = 512
 GTCRN_HOP, DTLN_HOP = 256, 128
 
 
-class Gtcrn:
+class Peer:
+    """A system for one channel; of several, each is heard as if it was alone."""
+
+    name: str
+    task, latency_ms = "enhance", 32.0
+
+    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
+        """float32 [channels, samples] at 16 kHz -> the same shape, without delay."""
+        return np.stack([self.enhance(channel) for channel in mixture])
+
+    def enhance(self, audio: np.ndarray) -> np.ndarray:
+        """One channel, [samples]."""
+        raise NotImplementedError
+
+
+class Gtcrn(Peer):
     """GTCRN (Rong et al., ICASSP 2024), `gtcrn_simple.onnx`: 512-sample square-root Hann windows, 32 ms latency."""
 
-    name, latency_ms = "GTCRN", 32.0
+    name = "GTCRN"
 
     def __init__(self, folder: Path):
         self._session = _session(folder / "gtcrn_simple.onnx")
         self._window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
 
     def enhance(self, audio: np.ndarray) -> np.ndarray:
-        """Audio float32 [samples] at 16 kHz -> the same shape, without delay."""
         states = {
             port.name: np.zeros(port.shape, np.float32) for port in self._session.get_inputs() if port.name != "mix"
         }
@@ -40,16 +54,15 @@ class Gtcrn:
         return output[past : past + len(audio)]
 
 
-class Dtln:
+class Dtln(Peer):
     """DTLN (Westhausen and Meyer, Interspeech 2020), `model_1.onnx` and `model_2.onnx`, 32 ms latency."""
 
-    name, latency_ms = "DTLN", 32.0
+    name = "DTLN"
 
     def __init__(self, folder: Path):
         self._first, self._second = (_session(folder / f"model_{number}.onnx") for number in (1, 2))
 
     def enhance(self, audio: np.ndarray) -> np.ndarray:
-        """Audio float32 [samples] at 16 kHz -> the same shape, without delay."""
         first_state = np.zeros((1, 2, 128, 2), np.float32)
         second_state = np.zeros_like(first_state)
         past = WINDOW - DTLN_HOP
@@ -65,12 +78,10 @@ class Dtln:
         return output[past : past + len(audio)]
 
 
-def read_peers(folder: Path) -> list[Callable[[], Gtcrn | Dtln]]:
+def read_peers(folder: Path) -> list[Callable[[], Peer]]:
     """What opens the peers in `folder` (subfolders gtcrn and dtln); raises HearloopError if there are none."""
     known: tuple[tuple[str, type[Gtcrn | Dtln]], ...] = (("gtcrn", Gtcrn), ("dtln", Dtln))
-    peers: list[Callable[[], Gtcrn | Dtln]] = [
-        partial(peer, folder / name) for name, peer in known if (folder / name).is_dir()
-    ]
+    peers: list[Callable[[], Peer]] = [partial(peer, folder / name) for name, peer in known if (folder / name).is_dir()]
     if not peers:
         raise HearloopError(f"{folder}: no peers; expected subfolders gtcrn (gtcrn_simple.onnx) or dtln (model_*.onnx)")
     return peers

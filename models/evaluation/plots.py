@@ -7,34 +7,48 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..simulation.corpus import SAMPLE_RATE
-from .evaluate import Result
+from .evaluate import Result, output_of
+from .ratio import in_best_order
 from .recordings import Recording
 from .systems import System
 
 WINDOW, HOP = 512, 128
 RANGE_DB = 70.0
+MEASURES = ("si_sdr_db", "pesq_wb")
+# What the columns of the spectrograms are, where there are two.
+COLUMNS = {"separate": ("talker 1", "talker 2"), "target": ("left", "right"), "enhance": ("left", "right")}
 
 
 def plot_spectrograms(path: Path, recording: Recording, systems: Sequence[System]) -> None:
-    """The noisy recording, each system's output, and the target, below each other on one scale."""
-    sounds = {"noisy": recording.noisy}
-    sounds |= {system.name: system.enhance(recording.noisy) for system in systems} | {"target": recording.target}
-    levels = {name: _spectrogram_db(audio) for name, audio in sounds.items()}
-    loudest = max(level.max() for level in levels.values())
+    """The mixture, each system's output, and what it should be, in rows on one scale; talkers or ears in columns."""
+    sounds = [
+        ("mixture", recording.unprocessed),
+        *((system.name, _output(system, recording)) for system in systems),
+        ("reference", recording.target),
+    ]
+    levels = [[_spectrogram_db(audio) for audio in outputs] for _, outputs in sounds]
+    loudest = max(level.max() for row in levels for level in row)
+    count = len(recording.target)
     figure = Figure(figsize=(9, 1.9 * len(levels)), layout="constrained")
-    axes = figure.subplots(len(levels), 1, sharex=True, squeeze=False)[:, 0]
-    extent = (0, len(recording.noisy) / SAMPLE_RATE, 0, SAMPLE_RATE / 2000)
-    for axis, (name, level) in zip(axes, levels.items(), strict=True):
-        image = axis.imshow(
-            level, origin="lower", aspect="auto", extent=extent, vmin=loudest - RANGE_DB, vmax=loudest, cmap="magma"
-        )
-        axis.set(title=name, ylabel="kHz")
-    axes[-1].set_xlabel("s")
+    axes = figure.subplots(len(levels), count, sharex=True, sharey=True, squeeze=False)
+    extent = (0, recording.mixture.shape[1] / SAMPLE_RATE, 0, SAMPLE_RATE / 2000)
+    for row, (name, _), outputs in zip(axes, sounds, levels, strict=True):
+        for axis, level in zip(row, outputs, strict=True):
+            image = axis.imshow(
+                level, origin="lower", aspect="auto", extent=extent, vmin=loudest - RANGE_DB, vmax=loudest, cmap="magma"
+            )
+        row[0].set_ylabel("kHz")
+        row[0].set_title(name, loc="left", fontsize="medium")
+    if count == 2:
+        for axis, column in zip(axes[0], COLUMNS[systems[0].task], strict=True):
+            axis.set_title(column, loc="right", fontsize="medium")
+    for axis in axes[-1]:
+        axis.set_xlabel("s")
     figure.colorbar(image, ax=axes, label="dB")
     figure.savefig(path, dpi=110)
 
 
-def plot_scatter(path: Path, results: Sequence[Result], names: Sequence[str] = ("si_sdr_db", "pesq_wb")) -> None:
+def plot_scatter(path: Path, results: Sequence[Result], names: Sequence[str] = MEASURES) -> None:
     """Each recording as a point: the measure without the system across, with it upwards; better is above the line."""
     figure = Figure(figsize=(4.5 * len(names), 4.2), layout="constrained")
     for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
@@ -46,6 +60,11 @@ def plot_scatter(path: Path, results: Sequence[Result], names: Sequence[str] = (
         axis.set(xlabel=f"{name} of the input", ylabel=f"{name} of the output")
     axis.legend()
     figure.savefig(path, dpi=110)
+
+
+def _output(system: System, recording: Recording) -> np.ndarray:
+    output = output_of(system, recording)
+    return in_best_order(output, recording.target) if system.task == "separate" else output
 
 
 def _spectrogram_db(audio: np.ndarray) -> np.ndarray:

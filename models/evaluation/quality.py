@@ -23,7 +23,16 @@ DNSMOS_SCALES = {
 
 
 def measure(estimate: np.ndarray, target: np.ndarray, with_dnsmos: bool = False) -> dict[str, float]:
-    """All measures of an estimate, float32 [samples] at 16 kHz; what is undefined is not a number."""
+    """All measures of an estimate, float32 [channels, samples] at 16 kHz.
+
+    Each is the mean over the channels for which it is defined; not a number if there is none.
+    """
+    found = [_measure_one(*pair, with_dnsmos) for pair in zip(estimate, target, strict=True)]
+    known = {name: [each[name] for each in found if np.isfinite(each[name])] for name in found[0]}
+    return {name: float(np.mean(values)) if values else float("nan") for name, values in known.items()}
+
+
+def _measure_one(estimate: np.ndarray, target: np.ndarray, with_dnsmos: bool) -> dict[str, float]:
     found = {
         "si_sdr_db": si_sdr(estimate, target),
         "pesq_wb": pesq_wb(estimate, target),

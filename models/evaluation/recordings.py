@@ -1,69 +1,200 @@
-"""What is measured on: the fixed validation set, or pairs of files that somebody has."""
+"""What is measured on: the fixed validation sets, or pairs of files that somebody has."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import soundfile
+from scipy.signal import resample_poly
 
 from ...runtime.errors import AudioError
-from ..simulation.corpus import AUDIO_SUFFIXES, read_files
-from ..simulation.validation import SNR_BANDS_DB, ValidationSet, snr_band
+from ..simulation.corpus import AUDIO_SUFFIXES, SAMPLE_RATE
+from ..simulation.mixture import Mixture
+from ..simulation.pairs import Pair
+from ..simulation.scenes import Scene
+from ..simulation.validation import SNR_BANDS_DB, PairValidationSet, SceneValidationSet, ValidationSet, snr_band
+
+_BELOW, _ABOVE = f"below {SNR_BANDS_DB[0][0]:g} dB", f"from {SNR_BANDS_DB[-1][1]:g} dB"
 
 
 @dataclass(frozen=True)
 class Recording:
-    """noisy, target : float32 [samples] at 16 kHz; groups : what it belongs to, such as its SNR band and condition."""
+    """What is heard, and what should come out; all sound is float32 at 16 kHz.
+
+    mixture : [channels, samples]
+    target : [outputs, samples]: as many as channels, or one per talker
+    groups : what it belongs to, such as its SNR band and condition
+    part : what it is there for, a key of `measures.MEASURES`
+    in_all : whether it counts to the mean over all
+    others : talkers that are not to be heard, each [channels, samples]
+    look : of the talker to be heard, [2, any number]
+    """
 
     name: str
-    noisy: np.ndarray
+    mixture: np.ndarray
     target: np.ndarray
-    groups: tuple[str, ...] = field(default=())
+    groups: tuple[str, ...] = ()
+    part: str = "noisy"
+    in_all: bool = True
+    others: Sequence[np.ndarray] = field(default=())
+    look: np.ndarray | None = None
+
+    @property
+    def unprocessed(self) -> np.ndarray:
+        """The mixture in place of every output."""
+        return np.array(np.broadcast_to(self.mixture, self.target.shape))
 
 
-def of_validation(items: ValidationSet) -> tuple[list[Recording], list[Recording]]:
+def of_validation(items: ValidationSet) -> list[Recording]:
     """The mixtures, grouped by SNR band and by what disturbs, and the clean voices."""
     noisy = [
-        Recording(f"mixture {number}", item.noisy, item.target, (band_name(snr_band(item)), item.kind))
+        Recording(f"mixture {number}", item.noisy[np.newaxis], item.target[np.newaxis], (_band(item), item.kind))
         for number, item in enumerate(items.noisy)
     ]
-    return noisy, [Recording(f"voice {number}", item.noisy, item.target) for number, item in enumerate(items.clean)]
+    clean = [
+        Recording(f"voice {number}", item.noisy[np.newaxis], item.target[np.newaxis], part="clean")
+        for number, item in enumerate(items.clean)
+    ]
+    return noisy + clean
+
+
+def of_pairs(items: PairValidationSet, sexes: Sequence[str | None] = ()) -> list[Recording]:
+    """Two talkers, grouped by noise and by their sexes, if those are known, and what else a separator must not fail at.
+
+    `sexes` are those of the speakers, by their numbers. Pairs in rooms are a group that does not count to the mean over
+    all.
+    """
+
+    def made(part: str, pairs: Sequence[Pair], group: str = "", in_all: bool = True) -> list[Recording]:
+        return [
+            Recording(
+                f"{group or pair.kind} {number}",
+                pair.mixture[np.newaxis],
+                pair.sources,
+                (group or pair.kind, *(_sexes(pair, sexes) if part == "overlap" and in_all else ())),
+                part,
+                in_all,
+            )
+            for number, pair in enumerate(pairs)
+        ]
+
+    return [
+        *made("overlap", items.overlap),
+        *made("overlap", items.in_rooms, "room", in_all=False),
+        *made("one talker", items.alone),
+        *made("silence", items.silence),
+        *made("conversation", items.conversations),
+    ]
+
+
+def of_scenes(items: SceneValidationSet, clean_looks: bool = False) -> list[Recording]:
+    """Scenes with a look, grouped by SNR band, by noise, place and movement, by how many others, and by length of look.
+
+    The looks are noisy, or those of the target alone.
+    """
+
+    def made(part: str, name: str, scenes: Sequence[Scene]) -> list[Recording]:
+        return [
+            Recording(
+                f"{name} {number}",
+                scene.mixture,
+                scene.target,
+                _conditions(scene) if part == "chosen" else (name,),
+                part,
+                others=tuple(scene.interferers),
+                look=scene.clean_look if clean_looks else scene.look,
+            )
+            for number, scene in enumerate(scenes)
+        ]
+
+    return made("chosen", "scene", items.scenes) + made("pausing", "target pauses", items.reopening)
+
+
+def group_names(recordings: Sequence[Recording]) -> list[str]:
+    """All groups, in the order in which recordings name them: SNR bands by level, other conditions by name."""
+    bands = [_BELOW, *(_band_name(band) for band in SNR_BANDS_DB), _ABOVE]
+    places = {group: place for item in recordings for place, group in enumerate(item.groups)}
+    return sorted(places, key=lambda group: (places[group], bands.index(group) if group in bands else 0, group))
+
+
+def sexes_of(speakers: Sequence[str], known: Mapping[str, str]) -> list[str | None]:
+    """Of each number of a talker in a simulated pair; `speakers` are the groups of the corpus of speech."""
+    return [known.get(name) for name in sorted(set(speakers))]
 
 
 def read_pairs(folder: Path) -> list[Recording]:
     """The files of `noisy/` with those of the same name in `clean/`; at any rate, the first samples line up.
 
-    The groups are the SNR band, from the energies of the clean file and of the difference, and the subfolder, if any.
+    One channel, or two: the ears. The groups are the SNR band, from the energies of the clean file and of the
+    difference, and the subfolder, if any.
 
     Raises
     ------
     AudioError
-        If a folder is missing or empty, a file has no partner, or two partners differ in length.
+        If a folder is missing or empty, a file has no partner or more than two channels, or two partners differ in
+        length or channels.
     """
     noisy_folder, clean_folder = folder / "noisy", folder / "clean"
     for part in (noisy_folder, clean_folder):
         if not part.is_dir():
             raise AudioError(f"{part}: no such folder; expected {folder.name} to hold noisy/ and clean/")
     paths = sorted(path for path in noisy_folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise AudioError(f"{noisy_folder}: no audio; expected at least one {', '.join(AUDIO_SUFFIXES)} file")
     partners = {path.relative_to(clean_folder).with_suffix(""): path for path in clean_folder.rglob("*.*")}
     names = [path.relative_to(noisy_folder).with_suffix("") for path in paths]
     lonely = [str(name) for name in names if name not in partners]
     if lonely:
         raise AudioError(f"{clean_folder}: no file for {', '.join(lonely[:3])}; expected one per file of noisy/")
-    noisy = read_files(paths, str(noisy_folder))
-    clean = read_files([partners[name] for name in names], str(clean_folder))
     recordings = []
-    for number, name in enumerate(names):
-        pair = noisy.recording(number), clean.recording(number)
-        if len(pair[0]) != len(pair[1]):
+    for path, name in zip(paths, names, strict=True):
+        noisy, clean = _read(path), _read(partners[name])
+        if noisy.shape != clean.shape:
             raise AudioError(
-                f"{name}: noisy has {len(pair[0])} samples at 16 kHz, clean {len(pair[1])}; expected as many"
+                f"{name}: noisy has {noisy.shape[1]} samples at 16 kHz in {len(noisy)} channel(s), clean "
+                f"{clean.shape[1]} in {len(clean)}; expected as many"
             )
         condition = () if name.parent == Path() else (str(name.parent),)
-        recordings.append(Recording(str(name), *pair, (_snr_name(*pair), *condition)))
+        recordings.append(Recording(str(name), noisy, clean, (_snr_name(noisy, clean), *condition)))
     return recordings
 
 
-def band_name(band: tuple[float, float]) -> str:
+def _read(path: Path) -> np.ndarray:
+    """float32 [channels, samples] at 16 kHz."""
+    try:
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"{path}: not readable as audio ({error})") from error
+    if len(audio) == 0 or audio.shape[1] > 2:
+        raise AudioError(f"{path}: has {audio.shape[1]} channels of {len(audio)} samples; expected sound in one or two")
+    sound = audio.T if rate == SAMPLE_RATE else resample_poly(audio.T, SAMPLE_RATE, rate, axis=1)
+    return np.ascontiguousarray(sound, np.float32)
+
+
+def _sexes(pair: Pair, sexes: Sequence[str | None]) -> tuple[str, ...]:
+    first, second = (sexes[talker] if sexes else None for talker in pair.talkers)
+    return () if first is None or second is None else ("same sex" if first == second else "two sexes",)
+
+
+def _conditions(scene: Scene) -> tuple[str, ...]:
+    others = len(scene.interferers)
+    seconds = int(scene.look.shape[1] / SAMPLE_RATE)
+    return (
+        _band(scene),
+        "diffuse noise" if scene.kind.startswith("diffuse") else "noise from a direction",
+        "room" if "in a room" in scene.kind else "open",
+        "moving" if "moving" in scene.kind else "still",
+        "1 other" if others == 1 else f"{others} others",
+        f"look of {seconds}..{seconds + 1} s",
+    )
+
+
+def _band(item: Mixture | Scene) -> str:
+    return _band_name(snr_band(item))
+
+
+def _band_name(band: tuple[float, float]) -> str:
     return f"{band[0]:g}..{band[1]:g} dB"
 
 
@@ -71,5 +202,5 @@ def _snr_name(noisy: np.ndarray, clean: np.ndarray) -> str:
     noise, speech = np.square(noisy - clean).sum(), np.square(clean).sum()
     snr_db = 10 * np.log10((speech + 1e-12) / (noise + 1e-12))
     if snr_db < SNR_BANDS_DB[0][0]:
-        return f"below {SNR_BANDS_DB[0][0]:g} dB"
-    return next((band_name(band) for band in SNR_BANDS_DB if snr_db < band[1]), f"from {SNR_BANDS_DB[-1][1]:g} dB")
+        return _BELOW
+    return next((_band_name(band) for band in SNR_BANDS_DB if snr_db < band[1]), _ABOVE)

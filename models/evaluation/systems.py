@@ -1,78 +1,95 @@
-"""What can be measured: bundles through the runtime, checkpoints through PyTorch, other programs, nothing at all."""
+"""What can be measured: bundles through the runtime, checkpoints through PyTorch, other programs."""
 
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import soundfile
-import torch
 from scipy.signal import correlate, resample_poly
 
-from ...runtime.bundle import load_bundle
+from ...runtime.bundle import Bundle, load_bundle
 from ...runtime.errors import HearloopError
 from ...runtime.processor import Processor
-from ...runtime.windows import window_pair
-from ..frontend import enhance
+from ...runtime.whole import WholeProcessor
 from ..simulation.corpus import SAMPLE_RATE
-from ..training.checkpoint import model_of_checkpoint, read_checkpoint
+from .steps import BundleStep, NetworkStep, Step
+
+TASKS = ("enhance", "separate", "target")
 
 
 class System(Protocol):
-    """Something that takes a noisy recording and returns a better one of the same length, without delay."""
+    """Something that hears a recording and gives back what its task wants, of the same length, without delay.
+
+    task : "enhance", with as many outputs as channels; "separate", with an output per talker; or "target", with both
+        ears of the talker of a look
+    """
 
     name: str
     latency_ms: float
+    task: str
 
-    def enhance(self, audio: np.ndarray) -> np.ndarray: ...
-
-
-class Unprocessed:
-    """The mixture itself."""
-
-    name, latency_ms = "unprocessed", 0.0
-
-    def enhance(self, audio: np.ndarray) -> np.ndarray:
-        return audio
+    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
+        """float32 [channels, samples] at 16 kHz, look [2, any number] -> [outputs, samples]."""
 
 
-class BundleSystem:
-    """A bundle in the processor, as it ships: limiter and all."""
+class ProcessorSystem:
+    """A bundle for enhancement in the processor, as it ships: limiter and all."""
 
-    def __init__(self, name_or_path: str, engine: str = "auto"):
-        self._processor = Processor(load_bundle(name_or_path), sample_rate=SAMPLE_RATE, engine=engine)
-        self.name = self._processor.info.name
-        self.latency_ms = self._processor.info.latency_ms
+    task = "enhance"
 
-    def enhance(self, audio: np.ndarray) -> np.ndarray:
-        self._processor.reset()
-        output = self._processor.process(audio[np.newaxis])
-        delay = round(self._processor.latency.total)
-        return np.concatenate([output, self._processor.flush()], axis=1)[0, delay : delay + len(audio)]
+    def __init__(self, bundle: Bundle, engine: str = "auto"):
+        self._bundle, self._engine = bundle, engine
+        self.name, self.latency_ms = bundle.info.name, bundle.info.latency_ms
+        self._processors: dict[int, Processor] = {}
+
+    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
+        channels, samples = mixture.shape
+        if channels not in self._processors:
+            self._processors[channels] = Processor(self._bundle, channels, SAMPLE_RATE, self._engine)
+        processor = self._processors[channels]
+        processor.reset()
+        output = processor.process(mixture)
+        delay = round(processor.latency.total)
+        return np.concatenate([output, processor.flush()], axis=1)[:, delay : delay + samples]
 
 
-class CheckpointSystem:
-    """The averaged weights of a training checkpoint, in PyTorch."""
+class FileSystem:
+    """A bundle that hears files as a whole."""
 
-    def __init__(self, path: str):
-        content = read_checkpoint(path)
-        self._model = model_of_checkpoint(content)
-        self.name = f"{content['model']} ({Path(path).name})"
-        pair = window_pair(str(self._model.window))
-        self.latency_ms = 1000 * (pair.hop_length + pair.lookahead) / SAMPLE_RATE
+    def __init__(self, bundle: Bundle):
+        self._bundle = bundle
+        self.name, self.latency_ms, self.task = bundle.info.name, bundle.info.latency_ms, bundle.info.task
 
-    @torch.no_grad()
-    def enhance(self, audio: np.ndarray) -> np.ndarray:
-        return enhance(self._model, torch.from_numpy(audio)[None, None])[0, 0].numpy()
+    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
+        processor = WholeProcessor(self._bundle, len(mixture), SAMPLE_RATE)
+        output = processor.process(mixture)
+        return np.concatenate([output, processor.flush()], axis=1)
+
+
+class StepSystem:
+    """The step of a model alone, and for a target also of the model that gets to know the voice."""
+
+    def __init__(self, step: Step, enroll: Step | None = None):
+        self.step, self.enroll = step, enroll
+        self.name, self.latency_ms, self.task = step.name, step.latency_ms, step.task
+
+    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
+        if self.enroll is None:
+            return self.step.hear(mixture)
+        if look is None:
+            raise HearloopError(f"{self.name}: there is no look at the target; expected one with each recording")
+        return self.step.hear(mixture, self.enroll.embed(look))
 
 
 class CommandSystem:
     """Another program: `tool {input} {output}` reads a wav file at 16 kHz and writes one at any rate.
 
+    With `{output1} {output2}` instead it separates two talkers; with `{look}` as well it keeps the talker of a look.
     What it is late by is found by correlation with the input, within 0.2 s, and taken away.
     """
 
@@ -80,38 +97,89 @@ class CommandSystem:
 
     def __init__(self, command: str):
         self._words = shlex.split(command)
-        if not {"{input}", "{output}"} <= set(self._words):
+        separates = {"{output1}", "{output2}"} <= set(self._words)
+        self._outputs = ("{output1}", "{output2}") if separates else ("{output}",)
+        if not {"{input}", *self._outputs} <= set(self._words):
             raise HearloopError(f"command is {command!r}; expected the words {{input}} and {{output}} in it")
+        self.task = "separate" if separates else "target" if "{look}" in self._words else "enhance"
         self.name = Path(self._words[0]).name
 
-    def enhance(self, audio: np.ndarray) -> np.ndarray:
+    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
         with tempfile.TemporaryDirectory() as folder:
-            files = {"{input}": f"{folder}/input.wav", "{output}": f"{folder}/output.wav"}
-            soundfile.write(files["{input}"], audio, SAMPLE_RATE, subtype="FLOAT")
+            names = ("{input}", "{look}", *self._outputs)
+            files = {name: f"{folder}/{name.strip('{}')}.wav" for name in names}
+            soundfile.write(files["{input}"], mixture.T, SAMPLE_RATE, subtype="FLOAT")
+            if look is not None:
+                soundfile.write(files["{look}"], look.T, SAMPLE_RATE, subtype="FLOAT")
             words = [files.get(word, word) for word in self._words]
             try:
                 subprocess.run(words, check=True, capture_output=True, text=True)
-                found, rate = soundfile.read(files["{output}"], dtype="float32", always_2d=True)
+                found = [_read(files[name], len(mixture)) for name in self._outputs]
             except (OSError, subprocess.CalledProcessError, soundfile.LibsndfileError) as error:
                 said = (getattr(error, "stderr", "") or "").strip().splitlines()
                 raise HearloopError(f"{shlex.join(self._words)}: {said[-1] if said else error}") from error
-        output = found.mean(axis=1)
-        if rate != SAMPLE_RATE:
-            output = resample_poly(output, SAMPLE_RATE, rate).astype(np.float32)
-        return _aligned(output, audio)
+        shortest = min(output.shape[1] for output in found)
+        return _aligned(np.concatenate([output[:, :shortest] for output in found]), mixture)
 
 
-def _aligned(output: np.ndarray, audio: np.ndarray) -> np.ndarray:
-    """The output moved to where it resembles the input most, with the input's length."""
-    reach = SAMPLE_RATE // 5
-    likeness = correlate(np.pad(output, (0, max(len(audio) - len(output), 0))), audio, method="fft")
-    middle = len(audio) - 1
-    first = max(middle - reach, 0)
-    delay = int(np.argmax(np.abs(likeness[first : middle + reach + 1]))) + first - middle
-    moved = output[delay:] if delay >= 0 else np.pad(output, (-delay, 0))
-    return np.pad(moved, (0, max(len(audio) - len(moved), 0)))[: len(audio)]
+def _read(path: str, channels: int) -> np.ndarray:
+    """A file with so many channels at 16 kHz; of another number of them, their mean in each."""
+    audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    sound = audio.T if audio.shape[1] == channels else np.repeat(audio.mean(axis=1)[np.newaxis], channels, axis=0)
+    return sound if rate == SAMPLE_RATE else resample_poly(sound, SAMPLE_RATE, rate, axis=1).astype(np.float32)
 
 
-def opener(name_or_path: str) -> Callable[[], System]:
-    """What opens a checkpoint (.pt), else a bundle by name or path."""
-    return partial(CheckpointSystem if name_or_path.endswith(".pt") else BundleSystem, name_or_path)
+def _aligned(outputs: np.ndarray, mixture: np.ndarray) -> np.ndarray:
+    """The outputs, together, moved to where they resemble the input most, with the input's length."""
+    length, reach = mixture.shape[1], SAMPLE_RATE // 5
+    outputs = np.pad(outputs, ((0, 0), (0, max(length - outputs.shape[1], 0))))
+    heard = np.broadcast_to(mixture, (len(outputs), length))
+    likeness = sum(correlate(*pair, method="fft") for pair in zip(outputs, heard, strict=True))
+    first = max(length - 1 - reach, 0)
+    delay = int(np.argmax(np.abs(likeness[first : length + reach]))) + first - (length - 1)
+    moved = outputs[:, delay:] if delay >= 0 else np.pad(outputs, ((0, 0), (-delay, 0)))
+    return np.pad(moved, ((0, 0), (0, max(length - moved.shape[1], 0))))[:, :length]
+
+
+def open_system(name_or_path: str, enroll: str) -> System:
+    """Open a checkpoint (.pt), else a bundle by name or path; `enroll` is that of a target, one or the other as well.
+
+    Raises
+    ------
+    HearloopError
+        If it cannot be read, or its task, or that of `enroll`, is another one.
+    """
+    system = _open(name_or_path)
+    if system.task not in TASKS:
+        raise HearloopError(f"model {name_or_path!r} has the task {system.task!r}; expected one of {', '.join(TASKS)}")
+    if system.task != "target" or not isinstance(system, StepSystem):
+        return system
+    voice = _open(enroll)
+    if voice.task != "enroll" or not isinstance(voice, StepSystem):
+        raise HearloopError(f"--enroll is {enroll!r}, which has the task {voice.task!r}; expected the task 'enroll'")
+    return StepSystem(system.step, voice.step)
+
+
+def _open(name_or_path: str) -> System:
+    if name_or_path.endswith(".pt"):
+        return StepSystem(NetworkStep(name_or_path))
+    bundle = load_bundle(name_or_path)
+    if bundle.info.mode == "file":
+        return FileSystem(bundle)
+    # Bundles with several outputs or a voice go by their step, until the processor takes them.
+    return ProcessorSystem(bundle) if bundle.info.task == "enhance" else StepSystem(BundleStep(bundle))
+
+
+def opener(name_or_path: str, enroll: str = "enroll") -> Callable[[], System]:
+    """What opens a system in any process; see `open_system`."""
+    return partial(open_system, name_or_path, enroll)
+
+
+def common_task(systems: Sequence[System]) -> str:
+    """The task of all systems; raises HearloopError, naming them, if they have not the same."""
+    names = {task: [system.name for system in systems if system.task == task] for task in TASKS}
+    found = {task: those for task, those in names.items() if those}
+    if len(found) > 1:
+        told = "; ".join(f"{', '.join(those)} {task}" for task, those in found.items())
+        raise HearloopError(f"systems of different tasks cannot be measured side by side: {told}; expected one task")
+    return next(iter(found))

@@ -1,7 +1,10 @@
 """Who speaks in a file, told by its name or its folder, as the public collections of speech lay them out."""
 
+import csv
 import re
 from pathlib import Path
+
+from ...runtime.errors import AudioError
 
 FILE_NAMES = (
     re.compile(r"^(?P<speaker>\d+)[-_]\d+[-_]\d+"),  # LibriSpeech, LibriTTS: 1034-121119-0000
@@ -22,3 +25,17 @@ def speaker_of(path: Path, root: Path) -> str:
         if found:
             return found["speaker"]
     return path.parent.name if path.parent != root else path.stem
+
+
+def read_sexes(manifest: str | Path) -> dict[str, str]:
+    """Speaker -> "f" or "m", of those for whom a CSV table says it in its columns `speaker_id` and `gender`.
+
+    Raises AudioError if the table cannot be read.
+    """
+    try:
+        with open(manifest, newline="", encoding="utf-8") as table:
+            rows = list(csv.DictReader(table))
+    except OSError as error:
+        raise AudioError(f"{manifest}: cannot be read ({error.strerror})") from error
+    told = ((row.get("speaker_id"), row.get("gender")) for row in rows)
+    return {speaker: sex for speaker, sex in told if speaker and sex in ("f", "m")}

@@ -48,10 +48,10 @@ def validation_set(speech: Corpus, noise: Corpus, mixtures: int = 120, clean: in
     return ValidationSet(tuple(noisy), tuple(_clean_voice(speech, index, length) for index in range(clean)))
 
 
-def snr_band(mixture: Mixture) -> tuple[float, float]:
-    """The band of SNR_BANDS_DB that a mixture of the validation set was made for."""
+def snr_band(item: Mixture | Scene) -> tuple[float, float]:
+    """The band of SNR_BANDS_DB that an item of a validation set was made for."""
     for low, high in SNR_BANDS_DB:
-        if mixture.snr_db < high:
+        if item.snr_db < high:
             return low, high
     return SNR_BANDS_DB[-1]
 

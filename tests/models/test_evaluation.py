@@ -17,7 +17,7 @@ from hearloop.models.evaluation.peers import read_peers
 from hearloop.models.evaluation.quality import dnsmos
 from hearloop.models.evaluation.recordings import of_validation, read_pairs
 from hearloop.models.evaluation.report import as_json, markdown
-from hearloop.models.evaluation.systems import CommandSystem, Unprocessed
+from hearloop.models.evaluation.systems import CommandSystem
 from hearloop.models.simulation.corpus import read_manifest
 from hearloop.models.simulation.validation import validation_set
 from hearloop.runtime.errors import HearloopError
@@ -31,15 +31,15 @@ needs_recordings = pytest.mark.skipif(
 class Oracle:
     """Knows the targets and returns halfway between mixture and target."""
 
-    name, latency_ms = "oracle", 1.0
+    name, task, latency_ms = "oracle", "enhance", 1.0
 
     def __init__(self, items):
         self.items = items
 
-    def enhance(self, audio):
+    def process(self, mixture, look=None):
         for item in self.items:
-            if np.array_equal(item.noisy, audio):
-                return (audio + item.target) / 2
+            if np.array_equal(item.noisy, mixture[0]):
+                return (mixture + item.target) / 2
         raise AssertionError("unknown mixture")
 
 
@@ -51,12 +51,12 @@ def items():
 
 @needs_recordings
 def test_no_processing_improves_nothing_and_half_the_noise_is_six_decibels_better(items):
-    noisy, clean = of_validation(items)
     oracle = Oracle([*items.noisy, *items.clean])
-    unprocessed, oracle = evaluate([Unprocessed, lambda: oracle], noisy, clean)
+    unprocessed, oracle = evaluate([lambda: oracle], of_validation(items))
     assert unprocessed.bands[ALL]["si_sdr_improvement_db"].mean == 0
     assert unprocessed.bands[ALL]["pesq_wb_improvement"].mean == 0
-    assert unprocessed.clean_si_sdr_db.mean > 60
+    assert unprocessed.bands[ALL]["clean_si_sdr_db"].mean > 60
+    assert unprocessed.bands[ALL]["clean_si_sdr_db"].count == 2
     assert set(unprocessed.bands) >= {ALL, "-5..0 dB", "0..5 dB", "5..10 dB", "10..15 dB"}
     assert set(unprocessed.bands) >= {item.kind for item in items.noisy}
     assert oracle.bands[ALL]["si_sdr_improvement_db"].mean == pytest.approx(6.0, abs=1.0)
@@ -71,7 +71,7 @@ def test_no_processing_improves_nothing_and_half_the_noise_is_six_decibels_bette
 def test_peers_line_up_with_their_input_and_reduce_noise(items):
     for peer in (opener() for opener in read_peers(SHARED / "peers")):
         item = items.clean[0]
-        assert peer.enhance(item.noisy[:-77]).shape == item.noisy[:-77].shape
+        assert peer.process(item.noisy[None, :-77]).shape == (1, len(item.noisy) - 77)
         cross = np.fft.irfft(
             np.fft.rfft(peer.enhance(item.noisy), 1 << 17) * np.conj(np.fft.rfft(item.target, 1 << 17))
         )
@@ -124,7 +124,7 @@ def test_pairs_are_found_by_name_and_grouped_by_what_they_are(folder):
     with pytest.raises(HearloopError, match="no file for one"):
         read_pairs(folder)
     soundfile.write(folder / "clean" / "one.wav", np.zeros(100), 16000)
-    with pytest.raises(HearloopError, match="clean 100; expected as many"):
+    with pytest.raises(HearloopError, match="clean 100 in 1; expected as many"):
         read_pairs(folder)
     with pytest.raises(HearloopError, match="hold noisy/ and clean/"):
         read_pairs(folder / "noisy")
@@ -133,7 +133,14 @@ def test_pairs_are_found_by_name_and_grouped_by_what_they_are(folder):
 HALVE_LATE = """
 import sys, numpy, soundfile
 audio, rate = soundfile.read(sys.argv[1], dtype="float32")
-soundfile.write(sys.argv[2], 0.5 * numpy.pad(audio, (160, 0)), rate, subtype="FLOAT")
+soundfile.write(sys.argv[2], 0.5 * numpy.pad(audio, ((160, 0), (0, 0))), rate, subtype="FLOAT")
+"""
+
+SPLIT_LATE = """
+import sys, numpy, soundfile
+audio, rate = soundfile.read(sys.argv[1], dtype="float32")
+for name, share in zip(sys.argv[2:], (0.7, 0.3)):
+    soundfile.write(name, share * numpy.pad(audio, (99, 0)), rate, subtype="FLOAT")
 """
 
 
@@ -141,28 +148,66 @@ def test_another_program_is_measured_without_its_delay_and_its_failure_is_told(t
     program = tmp_path / "tool.py"
     program.write_text(HALVE_LATE)
     system = CommandSystem(f"{sys.executable} {program} {{input}} {{output}}")
-    audio = voice(1)
-    np.testing.assert_allclose(system.enhance(audio), audio / 2, atol=1e-6)
+    audio = np.stack([voice(1), voice(2)])
+    np.testing.assert_allclose(system.process(audio), audio / 2, atol=1e-6)
     program.write_text("raise SystemExit('no licence')")
     with pytest.raises(HearloopError, match="no licence"):
-        system.enhance(audio)
+        system.process(audio)
     with pytest.raises(HearloopError, match=r"expected the words \{input\}"):
         CommandSystem("tool")
 
 
 class Halver:
-    name, latency_ms = "halver", 0.0
+    name, task, latency_ms = "halver", "enhance", 0.0
 
-    def enhance(self, audio):
-        return audio / 2
+    def process(self, mixture, look=None):
+        return mixture / 2
+
+
+class Cut(Halver):
+    def process(self, mixture, look=None):
+        return mixture[:, 1:]
 
 
 def test_results_do_not_depend_on_the_number_of_processes(folder):
     recordings = read_pairs(folder)
-    found = [json.dumps(as_json(evaluate([Unprocessed], recordings, processes=n)), allow_nan=False) for n in (1, 2)]
+    found = [json.dumps(as_json(evaluate([Halver], recordings, processes=n)), allow_nan=False) for n in (1, 2)]
     # ESTOI adds a little noise of its own before it divides.
     one, two = (json.loads(text, parse_float=lambda number: round(float(number), 9)) for text in found)
     assert one == two
+
+
+def test_an_output_of_another_length_is_refused(folder):
+    with pytest.raises(HearloopError, match=r"halver: one: gave 1 output\(s\) of 31999 samples; expected 1 of 32000"):
+        evaluate([Cut], read_pairs(folder))
+
+
+def test_two_channels_have_directions_and_one_channel_has_none(folder, tmp_path):
+    one = evaluate([Halver], read_pairs(folder))[1].bands[ALL]
+    assert not {"ild_error_db", "itd_error_us"} & set(one)
+    for part in ("noisy", "clean"):
+        for path in (folder / part).rglob("*.wav"):
+            audio, rate = soundfile.read(path)
+            ears = np.stack([audio, 0.5 * np.roll(audio, 4)], axis=1)
+            soundfile.write(path, ears, rate, subtype="FLOAT")
+    unprocessed, halved = evaluate([Halver], read_pairs(folder))
+    assert halved.bands[ALL]["itd_error_us"].mean == 0
+    assert halved.bands[ALL]["ild_error_db"].mean == pytest.approx(
+        unprocessed.bands[ALL]["ild_error_db"].mean, abs=0.01
+    )
+    assert halved.bands[ALL]["si_sdr_db"].mean == pytest.approx(one["si_sdr_db"].mean, abs=0.1)
+    assert "| ILD error, dB | ITD error, us |" in markdown([unprocessed, halved])
+
+
+def test_a_program_that_separates_or_looks_is_told_by_its_words(tmp_path):
+    assert CommandSystem("tool {input} {output}").task == "enhance"
+    assert CommandSystem("tool {look} {input} {output}").task == "target"
+    program = tmp_path / "tool.py"
+    program.write_text(SPLIT_LATE)
+    system = CommandSystem(f"{sys.executable} {program} {{input}} {{output1}} {{output2}}")
+    assert system.task == "separate"
+    audio = voice(3)[np.newaxis]
+    np.testing.assert_allclose(system.process(audio), np.concatenate([0.7 * audio, 0.3 * audio]), atol=1e-6)
 
 
 def test_the_network_of_dnsmos_prefers_silence_around_a_voice_to_noise():

@@ -1,0 +1,129 @@
+"""Bundles and checkpoints of every task, with random weights: both say the same, and what does not fit is named."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("pesq", reason="pesq is not installed")
+pytest.importorskip("pystoi", reason="pystoi is not installed")
+
+from hearloop.export import export_bundle
+from hearloop.export.restore import restore
+from hearloop.export.steering import export_steering
+from hearloop.models import build
+from hearloop.models.evaluation import steps
+from hearloop.models.evaluation.systems import open_system
+from hearloop.models.training.checkpoint import write_checkpoint
+from hearloop.runtime.errors import HearloopError
+
+SIZES = {
+    "separate-tiger-small": {
+        "size": 8,
+        "channels": 8,
+        "rounds": 1,
+        "scales": 2,
+        "heads": 2,
+        "query": 2,
+        "memory": 4,
+    },
+    "target": {"channels": 8, "hidden": 6, "blocks": 2, "heads": 2, "memory": 5, "query": 2, "embedding": 12},
+    "enroll": {"channels": 8, "hidden": 6, "blocks": 1, "embedding": 12},
+}
+
+
+def checkpoint(folder, name, model, config):
+    path = folder / f"{name}.pt"
+    write_checkpoint(
+        path, {"model": name, "config": config, "weights": model.state_dict(), "training": {}, "quality": []}
+    )
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Model -> checkpoint and bundle of it; what steers the target lies beside its bundle."""
+    folder = tmp_path_factory.mktemp("models")
+    found = {}
+    for name, config in SIZES.items():
+        torch.manual_seed(len(name))
+        model = build(name, **config).eval().requires_grad_(False)
+        if name == "target":
+            model.net.deconv.conv.weight.mul_(10)  # far from the mixture, so that the voice counts
+        bundle = folder / f"{name}.onnx"
+        export_bundle(model, bundle, name=name, license="CC0-1.0")
+        if name == "target":
+            export_steering(model, folder / "target-steering.onnx")
+        found[name] = checkpoint(folder, name, model, config), str(bundle)
+    return found
+
+
+def sound(channels, samples, seed=0):
+    return 0.1 * np.random.default_rng(seed).standard_normal((channels, samples)).astype(np.float32)
+
+
+def close(found, expected, tolerance=1e-4):
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("samples", [4000, 4097])
+def test_a_bundle_separates_as_its_checkpoint_does_and_the_talkers_line_up_with_the_mixture(files, samples):
+    network, bundle = (open_system(path, "") for path in files["separate-tiger-small"])
+    assert network.task == bundle.task == "separate"
+    assert network.latency_ms == bundle.latency_ms == 12
+    mixture = sound(1, samples)
+    talkers = bundle.process(mixture)
+    close(talkers, network.process(mixture))
+    close(bundle.process(mixture), talkers)  # nothing is left of the recording before
+    # This model lets its talkers add up to the mixture, sample for sample.
+    close(talkers.sum(axis=0, keepdims=True), mixture)
+
+
+def test_a_bundle_keeps_the_talker_of_a_look_as_its_checkpoint_does(files):
+    (network, bundle), (enroll_network, enroll_bundle) = files["target"], files["enroll"]
+    mixture, looks = sound(2, 5000), [sound(2, 6000, seed) * [[1], [0.3]] for seed in (1, 2)]
+    looks = [look.astype(np.float32) for look in looks]
+    systems = [open_system(bundle, enroll_network), open_system(network, enroll_bundle)]
+    expected = open_system(network, enroll_network)
+    kept = [expected.process(mixture, look) for look in looks]
+    assert np.abs(kept[0] - kept[1]).max() > 1e-3 * np.abs(kept[0]).max()
+    for system in systems:
+        assert system.task == "target"
+        for look, found in zip(looks, kept, strict=True):
+            close(system.process(mixture, look), found)
+    with pytest.raises(HearloopError, match="no look at the target"):
+        expected.process(mixture)
+
+
+def test_pieces_give_what_the_whole_gives(files, monkeypatch):
+    system = open_system(files["separate-tiger-small"][0], "")
+    mixture = sound(1, 9000)
+    whole = system.process(mixture)
+    monkeypatch.setattr(steps, "PIECE_FRAMES", 7)
+    close(system.process(mixture), whole)
+
+
+def test_both_ears_get_one_mask_from_a_checkpoint_as_they_do_from_the_processor(tmp_path):
+    model = build("enhance-small").eval().requires_grad_(False)
+    restore(model, "enhance-small")
+    network = open_system(checkpoint(tmp_path, "enhance-small", model, {}), "")
+    bundle = open_system("enhance-small", "")
+    # Quiet enough for the limiter, which only the processor has.
+    ears = sound(2, 8000) * np.float32(0.3)
+    close(network.process(ears), bundle.process(ears), 2e-3)
+    close(network.process(ears[:1]), bundle.process(ears[:1]), 2e-3)
+
+
+def test_what_does_not_fit_is_named(files, tmp_path):
+    with pytest.raises(HearloopError, match=r"task 'enroll'; expected one of enhance, separate, target"):
+        open_system(files["enroll"][1], "")
+    with pytest.raises(HearloopError, match=r"--enroll is .* has the task 'separate'"):
+        open_system(files["target"][0], files["separate-tiger-small"][0])
+    for path in files["separate-tiger-small"]:
+        with pytest.raises(HearloopError, match=r"hears 1 channel\(s\), the recording has 2"):
+            open_system(path, "").process(sound(2, 2000))
+    alone = tmp_path / "alone.onnx"
+    with open(files["target"][1], "rb") as bundle:
+        alone.write_bytes(bundle.read())
+    with pytest.raises(HearloopError, match=r"expected alone-steering\.onnx beside the bundle"):
+        open_system(str(alone), files["enroll"][0]).process(sound(2, 2000), sound(2, 2000))
