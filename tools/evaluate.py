@@ -50,11 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and print markdown tables; returns the exit status."""
     # torch, pesq and pystoi are extras: only the verbs that need them may import them.
+    import torch
+
     from ..models.evaluation.evaluate import Opener, evaluate
     from ..models.evaluation.peers import read_peers
     from ..models.evaluation.report import as_json, markdown
     from ..models.evaluation.systems import CommandSystem, common_task, opener
 
+    torch.set_num_threads(1)  # a process is a core; the tensors of a recording are too small to be shared
     openers: list[Opener] = [opener(name, args.enroll) for name in args.models]
     openers += [partial(CommandSystem, command) for command in args.command]
     if args.peers is not None:
