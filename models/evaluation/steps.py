@@ -4,7 +4,6 @@ A bundle's step runs in its engine; the network of a checkpoint in PyTorch, in p
 needs the same memory.
 """
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from ...runtime.bundle import Bundle
 from ...runtime.engine import open_engine
 from ...runtime.errors import HearloopError
 from ...runtime.frontend import Analysis, Synthesis
+from ...runtime.voice import Voice, steering_map
 from ...runtime.windows import window_pair
 from ..frontend import Stft
 from ..simulation.corpus import SAMPLE_RATE
@@ -30,64 +30,34 @@ class Step(Protocol):
     task: str
     latency_ms: float
 
-    def hear(self, audio: np.ndarray, voice: np.ndarray | None = None) -> np.ndarray:
-        """float32 [channels, samples] -> [outputs, samples], aligned; `voice` [values] is an embedding."""
-
-    def embed(self, look: np.ndarray) -> np.ndarray:
-        """A look float32 [2, samples] -> what the model knows of the voice at the end of it, [values]."""
+    def hear(self, audio: np.ndarray, voice: Voice | None = None) -> np.ndarray:
+        """float32 [channels, samples] -> [outputs, samples], aligned; `voice` is the one that a target keeps."""
 
 
 class BundleStep:
-    """The step of a bundle in its engine; what steers it lies beside it, as `hearloop export` puts it there."""
+    """The step of a bundle in its engine."""
 
     def __init__(self, bundle: Bundle, engine: str = "auto"):
-        self._engine = open_engine(bundle, engine)
-        self.info = bundle.info
-        self.name, self.task, self.latency_ms = self.info.name, self.info.task, self.info.latency_ms
-        self._path = bundle.path
+        self._bundle, self._engine = bundle, open_engine(bundle, engine)
+        info = bundle.info
+        self.name, self.task, self.latency_ms = info.name, info.task, info.latency_ms
 
-    def hear(self, audio: np.ndarray, voice: np.ndarray | None = None) -> np.ndarray:
-        info, samples = self.info, audio.shape[1]
+    def hear(self, audio: np.ndarray, voice: Voice | None = None) -> np.ndarray:
+        engine, info, samples = self._engine, self._bundle.info, audio.shape[1]
         _check_channels(self.name, info.channels_in, audio)
         padded = np.pad(audio, ((0, 0), (0, info.lookahead + -(samples + info.lookahead) % info.frame)))
-        given = {} if voice is None else {info.port("embedding").name: self._steered(voice)}
-        synthesis = Synthesis(info.windows, info.channels_out)
-        found = np.zeros((info.channels_out, padded.shape[1]), np.float32)
-        spectra = self._steps(padded, given, info.port("spectrum", "outputs").name)
-        for frame, spectrum in enumerate(spectra):
-            complex_spectrum = spectrum.view(np.complex64).reshape(info.channels_out, -1)
-            synthesis.step(complex_spectrum, found[:, frame * info.frame : (frame + 1) * info.frame])
-        return found[:, info.lookahead : info.lookahead + samples]
-
-    def embed(self, look: np.ndarray) -> np.ndarray:
-        _check_channels(self.name, self.info.channels_in, look)
-        *_, last = self._steps(look, {}, self.info.port("embedding", "outputs").name)
-        return last.ravel()
-
-    def _steps(self, audio: np.ndarray, given: Mapping[str, np.ndarray], wanted: str) -> Iterator[np.ndarray]:
-        """The output of this name after each whole frame of a recording, from the initial state on."""
-        info, engine = self.info, self._engine
-        engine.reset()
-        analysis = Analysis(info.windows, info.channels_in)
+        given = {} if voice is None else {info.port("embedding").name: steering_map(self._bundle, voice)}
+        heard, made = info.port("spectrum"), info.port("spectrum", "outputs").name
+        analysis, synthesis = Analysis(info.windows, info.channels_in), Synthesis(info.windows, info.channels_out)
         spectrum = np.zeros((info.channels_in, info.windows.bins), np.complex64)
-        shape = info.port("spectrum").shape
-        for start in range(0, audio.shape[1] - info.frame + 1, info.frame):
-            analysis.step(np.ascontiguousarray(audio[:, start : start + info.frame]), spectrum)
-            made = engine.step({info.port("spectrum").name: spectrum.view(np.float32).reshape(shape), **given})
-            yield np.array(made[wanted])
-
-    def _steered(self, voice: np.ndarray) -> np.ndarray:
-        """What the step takes of a voice: the map that the steering makes of its embedding, or the embedding itself."""
-        shape = self.info.port("embedding").shape
-        beside = None if self._path is None else self._path.with_name(f"{self._path.stem}-steering.onnx")
-        if beside is not None and beside.is_file():
-            return open_engine(beside, "ort").step({"embedding": voice[np.newaxis]})["map"]
-        if voice.size != np.prod(shape):
-            raise HearloopError(
-                f"bundle {self.name!r} takes the map of a voice, {list(shape)}, and the enrolment gives an embedding "
-                f"of {voice.size} values; expected {beside.name if beside else 'its steering'} beside the bundle"
-            )
-        return voice.reshape(shape)
+        found = np.zeros((info.channels_out, padded.shape[1]), np.float32)
+        engine.reset()
+        for start in range(0, padded.shape[1], info.frame):
+            analysis.step(np.ascontiguousarray(padded[:, start : start + info.frame]), spectrum)
+            output = engine.step({heard.name: spectrum.view(np.float32).reshape(heard.shape), **given})[made]
+            kept = output.view(np.complex64).reshape(info.channels_out, -1)
+            synthesis.step(kept, found[:, start : start + info.frame])
+        return found[:, info.lookahead : info.lookahead + samples]
 
 
 class NetworkStep:
@@ -103,21 +73,31 @@ class NetworkStep:
         self.latency_ms = 1000 * (pair.hop_length + self._late) / SAMPLE_RATE
 
     @torch.no_grad()
-    def hear(self, audio: np.ndarray, voice: np.ndarray | None = None) -> np.ndarray:
+    def hear(self, audio: np.ndarray, voice: Voice | None = None) -> np.ndarray:
         stft, samples = Stft(str(self._model.window)), audio.shape[1]
         padded = np.pad(audio, ((0, 0), (0, self._late + -(samples + self._late) % stft.hop_length)))
-        given = () if voice is None else (self._model.get_submodule("steering")(torch.tensor(voice)[None]),)
+        given = () if voice is None else (self._steered(voice),)
         spectrum, found = self._outputs(stft, padded, *given)
         if len(spectrum) > 1:
             found = _linked(spectrum, found, self._frames_late)
         delayed, _ = stft.synthesis(found)
         return delayed.flatten(0, 1)[:, self._late : self._late + samples].numpy()
 
+    def _steered(self, voice: Voice) -> torch.Tensor:
+        steering = self._model.get_submodule("steering")
+        size = steering.get_submodule("linear").in_features
+        if len(voice.embedding) != size:
+            raise HearloopError(
+                f"model {self.name!r} takes embeddings of {size} values, {voice.model!r} gives {len(voice.embedding)}"
+            )
+        return steering(torch.tensor(voice.embedding)[None])
+
     @torch.no_grad()
-    def embed(self, look: np.ndarray) -> np.ndarray:
+    def hear_voice(self, look: np.ndarray) -> Voice:
+        """A look float32 [2, samples] -> what the model, of task "enroll", knows of the voice at the end of it."""
         stft = Stft(str(self._model.window))
         whole = look.shape[1] // stft.hop_length * stft.hop_length
-        return self._outputs(stft, look[:, :whole])[1][0, 0, -1].numpy()
+        return Voice(self._outputs(stft, look[:, :whole])[1][0, 0, -1].numpy(), self.name, "")
 
     @property
     def _frames_late(self) -> int:

@@ -15,6 +15,7 @@ from scipy.signal import correlate, resample_poly
 from ...runtime.bundle import Bundle, load_bundle
 from ...runtime.errors import HearloopError
 from ...runtime.processor import Processor
+from ...runtime.voice import Voice, hear_voice
 from ...runtime.whole import WholeProcessor
 from ..simulation.corpus import SAMPLE_RATE
 from .steps import BundleStep, NetworkStep, Step
@@ -72,18 +73,18 @@ class FileSystem:
 
 
 class StepSystem:
-    """The step of a model alone, and for a target also of the model that gets to know the voice."""
+    """The step of a model alone; for a target with what gets to know the voice in a look."""
 
-    def __init__(self, step: Step, enroll: Step | None = None):
-        self.step, self.enroll = step, enroll
+    def __init__(self, step: Step, hear_voice: Callable[[np.ndarray], Voice] | None = None):
+        self._step, self._hear_voice = step, hear_voice
         self.name, self.latency_ms, self.task = step.name, step.latency_ms, step.task
 
     def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
-        if self.enroll is None:
-            return self.step.hear(mixture)
+        if self._hear_voice is None:
+            return self._step.hear(mixture)
         if look is None:
             raise HearloopError(f"{self.name}: there is no look at the target; expected one with each recording")
-        return self.step.hear(mixture, self.enroll.embed(look))
+        return self._step.hear(mixture, self._hear_voice(look))
 
 
 class CommandSystem:
@@ -149,25 +150,35 @@ def open_system(name_or_path: str, enroll: str) -> System:
     HearloopError
         If it cannot be read, or its task, or that of `enroll`, is another one.
     """
-    system = _open(name_or_path)
-    if system.task not in TASKS:
-        raise HearloopError(f"model {name_or_path!r} has the task {system.task!r}; expected one of {', '.join(TASKS)}")
-    if system.task != "target" or not isinstance(system, StepSystem):
-        return system
-    voice = _open(enroll)
-    if voice.task != "enroll" or not isinstance(voice, StepSystem):
-        raise HearloopError(f"--enroll is {enroll!r}, which has the task {voice.task!r}; expected the task 'enroll'")
-    return StepSystem(system.step, voice.step)
-
-
-def _open(name_or_path: str) -> System:
+    step: Step
     if name_or_path.endswith(".pt"):
-        return StepSystem(NetworkStep(name_or_path))
+        step = NetworkStep(name_or_path)
+    else:
+        bundle = load_bundle(name_or_path)
+        _check_task(name_or_path, bundle.info.task, TASKS)
+        if bundle.info.mode == "file":
+            return FileSystem(bundle)
+        if bundle.info.task == "enhance":
+            return ProcessorSystem(bundle)
+        # Several outputs, or a voice: by the step, until the processor takes them.
+        step = BundleStep(bundle)
+    _check_task(name_or_path, step.task, TASKS)
+    return StepSystem(step, _open_enrolment(enroll) if step.task == "target" else None)
+
+
+def _open_enrolment(name_or_path: str) -> Callable[[np.ndarray], Voice]:
+    if name_or_path.endswith(".pt"):
+        network = NetworkStep(name_or_path)
+        _check_task(name_or_path, network.task, ("enroll",))
+        return network.hear_voice
     bundle = load_bundle(name_or_path)
-    if bundle.info.mode == "file":
-        return FileSystem(bundle)
-    # Bundles with several outputs or a voice go by their step, until the processor takes them.
-    return ProcessorSystem(bundle) if bundle.info.task == "enhance" else StepSystem(BundleStep(bundle))
+    _check_task(name_or_path, bundle.info.task, ("enroll",))
+    return partial(hear_voice, sample_rate=SAMPLE_RATE, model=bundle, engine="ort")
+
+
+def _check_task(name: str, task: str, expected: Sequence[str]) -> None:
+    if task not in expected:
+        raise HearloopError(f"model {name!r} has the task {task!r}; expected {' or '.join(expected)}")
 
 
 def opener(name_or_path: str, enroll: str = "enroll") -> Callable[[], System]:

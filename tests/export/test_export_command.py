@@ -1,5 +1,7 @@
 """`hearloop export`: from a checkpoint of the training to a bundle."""
 
+import json
+
 import pytest
 import torch
 
@@ -35,6 +37,19 @@ def test_a_checkpoint_becomes_a_bundle_that_tells_its_training_but_no_folder_of_
     assert info.training == {"speech_minutes": 60.0}
     assert info.quality[0]["si_sdr_improvement_db"] == 4.0
     assert f"{info.parameters:,} parameters" in capsys.readouterr().out
+
+
+def test_the_figures_of_an_evaluation_go_into_the_bundle(checkpoint, tmp_path, capsys):
+    quality, output = tmp_path / "quality.json", tmp_path / "mine.onnx"
+    means = {"si_sdr_improvement_db": {"mean": 8.1234}, "pesq_wb": {"mean": None}, "swaps_per_minute": {"mean": 0.5}}
+    system = {"name": "mine", "latency_ms": 12.0, "bands": {"all": means, "room": {}}}
+    quality.write_text(json.dumps({"task": "separate", "test": "4 pairs", "systems": [system]}))
+    words = ["export", str(checkpoint), str(output), "--license", "CC0-1.0", "--quality", str(quality)]
+    assert main(words) == 0
+    figures = {"si_sdr_improvement_db": 8.123, "swaps_per_minute": 0.5}
+    assert load_bundle(output).info.quality == ({"test": "4 pairs", "latency_ms": 12.0, **figures},)
+    assert main([*words, "--name", "another"]) == 1
+    assert "holds no result of `hearloop evaluate --json` for 'another'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
