@@ -22,13 +22,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
     parser.description = (
         "Measure how well models enhance speech, separate two talkers or keep the talker of a look, whichever is their "
-        "task: on a set that depends on the validation data and a fixed seed alone, or on pairs of noisy and clean "
-        "files."
+        "task: on a set that depends on the validation data and a fixed seed alone, or on a folder of recordings."
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="name or .onnx file of a bundle, or .pt checkpoint")
     add_data_arguments(parser, training=False)
     parser.add_argument("--valid-heads", type=Path, action="append", metavar="FOLDER", help="other heads, for a target")
-    parser.add_argument("--folder", type=Path, help="measure on noisy/ and clean/ in it, pairs by name, instead")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="measure instead on files of the same name in its noisy/ and clean/; to separate, noisy/, talker1/ and "
+        "talker2/; for a target, noisy/, clean/ and look/",
+    )
     parser.add_argument(
         "--enroll", default="enroll", metavar="MODEL", help="what looks at the talker, for a target (default: enroll)"
     )
@@ -84,11 +88,9 @@ def run(args: argparse.Namespace) -> int:
 def _recordings(args: argparse.Namespace, task: str) -> Found:
     """What is measured on, and a sentence that says so."""
     if args.folder is not None:
-        from ..models.evaluation.recordings import read_pairs
+        from ..models.evaluation.recordings import read_folder
 
-        if task != "enhance":
-            raise HearloopError(f"--folder goes with the task 'enhance', and these systems have the task {task!r}")
-        return read_pairs(args.folder), f"recordings of the folder {args.folder.name}"
+        return read_folder(args.folder, task), f"recordings of the folder {args.folder.name}"
     sets: dict[str, Callable[[argparse.Namespace], Found]] = {
         "enhance": _mixtures,
         "separate": _pairs,

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..simulation.corpus import SAMPLE_RATE
+from ..simulation.levels import SILENT_POWER
 from .quality import measure
 from .ratio import in_best_order, si_sdr
 from .recordings import Recording
@@ -11,6 +13,7 @@ from .selection import is_wrong_talker, leakage_db, reopening_s
 from .spatial import ild_error_db, itd_error_us
 from .talkers import phantom_db, silence_db, swaps_per_minute
 
+CONVERSATION_S = 10.0  # from here on it is worth while to count swaps
 Row = dict[str, float]
 # Measure -> its gain over the unprocessed recording, for those that are given as gains.
 GAINS = {
@@ -72,6 +75,27 @@ def _pauses(output: np.ndarray, recording: Recording, with_dnsmos: bool = False)
     }
 
 
+def _folder_pair(output: np.ndarray, recording: Recording, with_dnsmos: bool) -> Row:
+    """Two talkers of whom nothing is known but their sound: what can be measured of as many as speak."""
+    speak = np.square(recording.target).mean(axis=1) > SILENT_POWER
+    if not speak.any():
+        return _silence(output, recording, with_dnsmos)
+    if not speak.all():
+        return _one_talker(output, recording, with_dnsmos)
+    found = _overlap(output, recording, with_dnsmos)
+    if recording.mixture.shape[1] < CONVERSATION_S * SAMPLE_RATE:
+        return found
+    return found | {"swaps_per_minute": swaps_per_minute(output, recording.target)}
+
+
+def _folder_target(output: np.ndarray, recording: Recording, with_dnsmos: bool) -> Row:
+    return {
+        **measure(output, recording.target, with_dnsmos),
+        **_directions(output, recording),
+        **_pauses(output, recording),
+    }
+
+
 def _directions(output: np.ndarray, recording: Recording) -> Row:
     return {
         "ild_error_db": ild_error_db(output, recording.target),
@@ -88,5 +112,8 @@ MEASURES: dict[str, Callable[[np.ndarray, Recording, bool], Row]] = {
     "silence": _silence,
     "chosen": _chosen,
     "pausing": _pauses,
+    "folder, enhance": _noisy,
+    "folder, separate": _folder_pair,
+    "folder, target": _folder_target,
 }
 """Part of a set -> its measures."""

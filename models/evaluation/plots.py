@@ -50,6 +50,9 @@ def plot_spectrograms(path: Path, recording: Recording, systems: Sequence[System
 
 def plot_scatter(path: Path, results: Sequence[Result], names: Sequence[str] = MEASURES) -> None:
     """Each recording as a point: the measure without the system across, with it upwards; better is above the line."""
+    names = [name for name in names if all(name in result.points for result in results)]
+    if not names:
+        return  # nobody speaks in noise, or two at once
     figure = Figure(figsize=(4.5 * len(names), 4.2), layout="constrained")
     for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for result in results:

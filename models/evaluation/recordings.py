@@ -1,4 +1,4 @@
-"""What is measured on: the fixed validation sets, or pairs of files that somebody has."""
+"""What is measured on: the fixed validation sets, or folders of files that somebody has."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +15,8 @@ from ..simulation.pairs import Pair
 from ..simulation.scenes import Scene
 from ..simulation.validation import SNR_BANDS_DB, PairValidationSet, SceneValidationSet, ValidationSet, snr_band
 
+FOLDERS = {"enhance": ("clean",), "separate": ("talker1", "talker2"), "target": ("clean", "look")}
+"""Task -> the folders beside `noisy/` that hold what should come out, and for a target the look."""
 _BELOW, _ABOVE = f"below {SNR_BANDS_DB[0][0]:g} dB", f"from {SNR_BANDS_DB[-1][1]:g} dB"
 
 
@@ -123,11 +125,13 @@ def sexes_of(speakers: Sequence[str], known: Mapping[str, str]) -> list[str | No
     return [known.get(name) for name in sorted(set(speakers))]
 
 
-def read_pairs(folder: Path) -> list[Recording]:
-    """The files of `noisy/` with those of the same name in `clean/`; at any rate, the first samples line up.
+def read_folder(folder: Path, task: str = "enhance") -> list[Recording]:
+    """The files of `noisy/` with those of the same name in the other folders of a task; their first samples line up.
 
-    One channel, or two: the ears. The groups are the SNR band, from the energies of the clean file and of the
-    difference, and the subfolder, if any.
+    At any rate, with one channel or two, the ears. For "enhance" the other folder is `clean/`; for "separate"
+    `talker1/` and `talker2/`, where one who says nothing is silent; for "target" `clean/` and `look/`, which may be
+    longer or shorter. The groups are the SNR band, from the energies of what is clean and of the rest, and the
+    subfolder, if any.
 
     Raises
     ------
@@ -135,29 +139,40 @@ def read_pairs(folder: Path) -> list[Recording]:
         If a folder is missing or empty, a file has no partner or more than two channels, or two partners differ in
         length or channels.
     """
-    noisy_folder, clean_folder = folder / "noisy", folder / "clean"
-    for part in (noisy_folder, clean_folder):
-        if not part.is_dir():
-            raise AudioError(f"{part}: no such folder; expected {folder.name} to hold noisy/ and clean/")
-    paths = sorted(path for path in noisy_folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not paths:
-        raise AudioError(f"{noisy_folder}: no audio; expected at least one {', '.join(AUDIO_SUFFIXES)} file")
-    partners = {path.relative_to(clean_folder).with_suffix(""): path for path in clean_folder.rglob("*.*")}
-    names = [path.relative_to(noisy_folder).with_suffix("") for path in paths]
-    lonely = [str(name) for name in names if name not in partners]
-    if lonely:
-        raise AudioError(f"{clean_folder}: no file for {', '.join(lonely[:3])}; expected one per file of noisy/")
+    parts = ("noisy", *FOLDERS[task])
+    for part in parts:
+        if not (folder / part).is_dir():
+            held = ", ".join(f"{each}/" for each in parts[:-1])
+            raise AudioError(f"{folder / part}: no such folder; expected {folder.name} to hold {held} and {parts[-1]}/")
+    files = {part: _sound_files(folder / part) for part in parts}
+    if not files["noisy"]:
+        raise AudioError(f"{folder / 'noisy'}: no audio; expected at least one {', '.join(AUDIO_SUFFIXES)} file")
+    for part in parts[1:]:
+        lonely = [str(name) for name in files["noisy"] if name not in files[part]]
+        if lonely:
+            raise AudioError(f"{folder / part}: no file for {', '.join(lonely[:3])}; expected one per file of noisy/")
     recordings = []
-    for path, name in zip(paths, names, strict=True):
-        noisy, clean = _read(path), _read(partners[name])
-        if noisy.shape != clean.shape:
-            raise AudioError(
-                f"{name}: noisy has {noisy.shape[1]} samples at 16 kHz in {len(noisy)} channel(s), clean "
-                f"{clean.shape[1]} in {len(clean)}; expected as many"
-            )
+    for name in files["noisy"]:
+        sounds = {part: _read(files[part][name]) for part in parts}
+        look = sounds.pop("look", None)
+        noisy = sounds.pop("noisy")
+        for part, sound in sounds.items():
+            if sound.shape != noisy.shape:
+                raise AudioError(
+                    f"{name}: noisy has {noisy.shape[1]} samples at 16 kHz in {len(noisy)} channel(s), {part} "
+                    f"{sound.shape[1]} in {len(sound)}; expected as many"
+                )
         condition = () if name.parent == Path() else (str(name.parent),)
-        recordings.append(Recording(str(name), noisy, clean, (_snr_name(noisy, clean), *condition)))
+        groups = (_snr_name(noisy, sum(sounds.values(), np.zeros_like(noisy))), *condition)
+        target = np.concatenate(list(sounds.values()))
+        recordings.append(Recording(str(name), noisy, target, groups, f"folder, {task}", look=look))
     return recordings
+
+
+def _sound_files(folder: Path) -> dict[Path, Path]:
+    """Name without suffix, below the folder -> file."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    return {path.relative_to(folder).with_suffix(""): path for path in paths}
 
 
 def _read(path: Path) -> np.ndarray:

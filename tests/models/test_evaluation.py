@@ -15,7 +15,7 @@ from hearloop.models.evaluation.evaluate import ALL, evaluate
 from hearloop.models.evaluation.interval import interval
 from hearloop.models.evaluation.peers import read_peers
 from hearloop.models.evaluation.quality import dnsmos
-from hearloop.models.evaluation.recordings import of_validation, read_pairs
+from hearloop.models.evaluation.recordings import of_validation, read_folder
 from hearloop.models.evaluation.report import as_json, markdown
 from hearloop.models.evaluation.systems import CommandSystem
 from hearloop.models.simulation.corpus import read_manifest
@@ -117,17 +117,17 @@ def folder(tmp_path):
 
 
 def test_pairs_are_found_by_name_and_grouped_by_what_they_are(folder):
-    one, two = read_pairs(folder)
+    one, two = read_folder(folder)
     assert (one.name, one.groups) == ("one", ("0..5 dB",))
     assert (two.name, two.groups) == ("street/two", ("from 15 dB", "street"))
     (folder / "clean" / "one.wav").unlink()
     with pytest.raises(HearloopError, match="no file for one"):
-        read_pairs(folder)
+        read_folder(folder)
     soundfile.write(folder / "clean" / "one.wav", np.zeros(100), 16000)
     with pytest.raises(HearloopError, match="clean 100 in 1; expected as many"):
-        read_pairs(folder)
+        read_folder(folder)
     with pytest.raises(HearloopError, match="hold noisy/ and clean/"):
-        read_pairs(folder / "noisy")
+        read_folder(folder / "noisy")
 
 
 HALVE_LATE = """
@@ -170,7 +170,7 @@ class Cut(Halver):
 
 
 def test_results_do_not_depend_on_the_number_of_processes(folder):
-    recordings = read_pairs(folder)
+    recordings = read_folder(folder)
     found = [json.dumps(as_json(evaluate([Halver], recordings, processes=n)), allow_nan=False) for n in (1, 2)]
     # ESTOI adds a little noise of its own before it divides.
     one, two = (json.loads(text, parse_float=lambda number: round(float(number), 9)) for text in found)
@@ -179,18 +179,18 @@ def test_results_do_not_depend_on_the_number_of_processes(folder):
 
 def test_an_output_of_another_length_is_refused(folder):
     with pytest.raises(HearloopError, match=r"halver: one: gave 1 output\(s\) of 31999 samples; expected 1 of 32000"):
-        evaluate([Cut], read_pairs(folder))
+        evaluate([Cut], read_folder(folder))
 
 
 def test_two_channels_have_directions_and_one_channel_has_none(folder, tmp_path):
-    one = evaluate([Halver], read_pairs(folder))[1].bands[ALL]
+    one = evaluate([Halver], read_folder(folder))[1].bands[ALL]
     assert not {"ild_error_db", "itd_error_us"} & set(one)
     for part in ("noisy", "clean"):
         for path in (folder / part).rglob("*.wav"):
             audio, rate = soundfile.read(path)
             ears = np.stack([audio, 0.5 * np.roll(audio, 4)], axis=1)
             soundfile.write(path, ears, rate, subtype="FLOAT")
-    unprocessed, halved = evaluate([Halver], read_pairs(folder))
+    unprocessed, halved = evaluate([Halver], read_folder(folder))
     assert halved.bands[ALL]["itd_error_us"].mean == 0
     assert halved.bands[ALL]["ild_error_db"].mean == pytest.approx(
         unprocessed.bands[ALL]["ild_error_db"].mean, abs=0.01
@@ -223,7 +223,7 @@ def test_pictures_are_written(folder, tmp_path):
     pytest.importorskip("matplotlib")
     from hearloop.models.evaluation.plots import plot_scatter, plot_spectrograms
 
-    recordings = read_pairs(folder)
+    recordings = read_folder(folder)
     plot_spectrograms(tmp_path / "spectrograms.png", recordings[0], [Halver()])
     plot_scatter(tmp_path / "scatter.png", evaluate([Halver], recordings))
     assert all((tmp_path / f"{name}.png").stat().st_size > 5000 for name in ("spectrograms", "scatter"))

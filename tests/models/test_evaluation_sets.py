@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("pesq", reason="pesq is not installed")
 pytest.importorskip("pystoi", reason="pystoi is not installed")
 
 from hearloop.models.evaluation.evaluate import ALL, evaluate
-from hearloop.models.evaluation.recordings import of_pairs, of_scenes, sexes_of
+from hearloop.models.evaluation.recordings import of_pairs, of_scenes, read_folder, sexes_of
 from hearloop.models.evaluation.report import as_json, markdown
 from hearloop.models.evaluation.systems import common_task
 from hearloop.models.simulation.speakers import read_sexes
@@ -146,6 +147,44 @@ def test_everything_is_in_the_json(scenes):
     told = json.loads(json.dumps(as_json(results), allow_nan=False))
     assert told[1]["bands"]["all"]["wrong_talker_percent"] == {"mean": 0, "low": 0, "high": 0, "count": 3}
     assert len(told[1]["points"]["leakage_db"]) == 2
+
+
+def write(folder, part, name, sound):
+    (folder / part).mkdir(exist_ok=True)
+    soundfile.write(folder / part / f"{name}.wav", sound.T, 16000, subtype="FLOAT")
+
+
+def test_talkers_in_a_folder_are_measured_by_how_many_speak(tmp_path):
+    speech = 0.1 * np.random.default_rng(0).standard_normal((2, 12 * 16000)).astype(np.float32)
+    for name, gains, seconds in (("both", (1, 1), 12), ("one", (0, 1), 2), ("none", (0, 0), 2)):
+        talkers = (speech * np.array(gains)[:, np.newaxis])[:, : seconds * 16000]
+        hum = 0.01 * np.sin(np.arange(talkers.shape[1]) / 20)
+        write(tmp_path, "noisy", name, talkers.sum(axis=0, keepdims=True) + hum)
+        for number, talker in enumerate(talkers, start=1):
+            write(tmp_path, f"talker{number}", name, talker[np.newaxis])
+    recordings = read_folder(tmp_path, "separate")
+    _, result = evaluate([Oracle("ideal", "separate", recordings, swapped_at(6))], recordings)
+    counts = {name: found.count for name, found in result.bands[ALL].items()}
+    assert counts["si_sdr_db"] == counts["swaps_per_minute"] == counts["phantom_db"] == counts["silence_db"] == 1
+    assert means(result)["swaps_per_minute"] == 5  # one in 12 s
+    (tmp_path / "talker2" / "one.wav").unlink()
+    with pytest.raises(AudioError, match="talker2: no file for one"):
+        read_folder(tmp_path, "separate")
+    with pytest.raises(AudioError, match=r"clean: no such folder; expected .* to hold noisy/, clean/ and look/"):
+        read_folder(tmp_path, "target")
+
+
+def test_a_folder_with_looks_is_measured_for_a_target(tmp_path, scenes):
+    for number, scene in enumerate(scenes[2:4]):
+        for part, sound in (("noisy", scene.mixture), ("clean", scene.target), ("look", scene.look)):
+            write(tmp_path, part, number, sound)
+    recordings = read_folder(tmp_path, "target")
+    assert [len(item.look[0]) for item in recordings] == [len(item.look[0]) for item in scenes[2:4]]
+    _, result = evaluate([Oracle("ideal", "target", recordings, lambda item: item.target)], recordings)
+    assert means(result)["ild_error_db"] == 0
+    assert means(result)["leakage_db"] < -60
+    assert means(result)["reopening_s"] == 0
+    assert "wrong_talker_percent" not in result.bands[ALL]  # nobody says who else speaks
 
 
 def test_systems_of_different_tasks_are_named():

@@ -84,7 +84,7 @@ def test_the_task_of_the_model_decides_the_set_and_the_measures(models, data, tm
     ("models_given", "more", "named"),
     [
         (["separate-tiger-small", "target"], [], "separate-tiger-small.pt) separate; target (target.pt) target"),
-        (["separate-tiger-small"], ["--folder=."], "--folder goes with the task 'enhance'"),
+        (["separate-tiger-small"], ["--folder=/"], "to hold noisy/, talker1/ and talker2/"),
         (["target"], ["--enroll=unheard-of"], "model 'unheard-of'"),
         ([], [], "nothing to measure"),
     ],
