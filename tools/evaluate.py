@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import HearloopError
-from .material import add_data_arguments, read_corpora
+from .material import add_data_arguments, read_corpora, read_material
 
 if TYPE_CHECKING:
     from ..models.evaluation.recordings import Recording
-    from ..models.simulation.material import Material
 
 Found = tuple[Sequence["Recording"], str]
 
@@ -26,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="name or .onnx file of a bundle, or .pt checkpoint")
     add_data_arguments(parser, training=False)
-    parser.add_argument("--valid-heads", type=Path, action="append", metavar="FOLDER", help="other heads, for a target")
     parser.add_argument(
         "--folder",
         type=Path,
@@ -34,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "talker2/; for a target, noisy/, clean/ and look/",
     )
     parser.add_argument(
-        "--enroll", default="enroll", metavar="MODEL", help="what looks at the talker, for a target (default: enroll)"
+        "--enroll",
+        metavar="MODEL",
+        help="what looks at the talker, for a target (default: what was trained with it, else enroll)",
     )
     parser.add_argument("--clean-looks", action="store_true", help="with nobody else in them and no noise")
     parser.add_argument(
@@ -114,7 +114,7 @@ def _pairs(args: argparse.Namespace) -> Found:
     from ..models.simulation.speakers import read_sexes
     from ..models.simulation.validation import SEED, pair_validation_set
 
-    material = _material(args)
+    material = read_material(args, "valid")
     items = pair_validation_set(material, **_counts(pair_validation_set, args.mixtures))
     known = read_sexes(args.manifest) if args.manifest is not None else {}
     return of_pairs(items, sexes_of(material.speech.groups, known)), (
@@ -127,7 +127,9 @@ def _scenes(args: argparse.Namespace) -> Found:
     from ..models.evaluation.recordings import of_scenes
     from ..models.simulation.validation import SEED, scene_validation_set
 
-    items = scene_validation_set(_material(args, with_heads=True), **_counts(scene_validation_set, args.mixtures))
+    items = scene_validation_set(
+        read_material(args, "valid", with_heads=True), **_counts(scene_validation_set, args.mixtures)
+    )
     looks = "clean" if args.clean_looks else "noisy"
     return of_scenes(items, args.clean_looks), (
         f"{args.mixtures} scenes of unseen talkers, noises and heads, -5 to 15 dB, with {looks} looks of 2 to 5 s; "
@@ -141,17 +143,3 @@ def _counts(make: Callable[..., Any], mixtures: int) -> dict[str, int]:
     counts = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
     first = next(iter(counts.values()))
     return {name: round(count * mixtures / first) for name, count in counts.items()}
-
-
-def _material(args: argparse.Namespace, with_heads: bool = False) -> "Material":
-    from ..models.simulation.head_files import read_heads, read_manifest_heads
-    from ..models.simulation.material import Material
-
-    speech, noise = read_corpora(args, "valid")
-    if not with_heads:
-        return Material(speech, noise)
-    if args.manifest is not None:
-        return Material(speech, noise, read_manifest_heads(args.manifest, args.valid_split))
-    if args.valid_heads is None:
-        raise HearloopError("no heads: give --valid-heads, or --manifest")
-    return Material(speech, noise, tuple(head for folder in args.valid_heads for head in read_heads(folder)))

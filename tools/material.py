@@ -24,8 +24,7 @@ def add_data_arguments(parser: argparse.ArgumentParser, training: bool = True) -
         parser.add_argument("--heads", help="head-related responses to train on, for a target", **several)
     parser.add_argument("--valid-speech", help="speech of other people, to validate on", **several)
     parser.add_argument("--valid-noise", help="other noise, to validate on", **several)
-    if training:
-        parser.add_argument("--valid-heads", help="other heads, to validate on", **several)
+    parser.add_argument("--valid-heads", help="other heads, to validate on, for a target", **several)
     parser.add_argument("--manifest", type=Path, help="CSV table of files with columns path, split, kind, instead")
     if training:
         parser.add_argument("--split", default="train", help="split of the table to train on (default: %(default)s)")

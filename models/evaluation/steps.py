@@ -61,12 +61,19 @@ class BundleStep:
 
 
 class NetworkStep:
-    """The averaged weights of a training checkpoint, in PyTorch."""
+    """The averaged weights of a training checkpoint, in PyTorch; of networks that were trained together those of one.
 
-    def __init__(self, path: str):
+    Parameters
+    ----------
+    path : str
+    part : str, optional
+        Which one; the main one by default.
+    """
+
+    def __init__(self, path: str, part: str | None = None):
         content = read_checkpoint(path)
-        self._model = model_of_checkpoint(content)
-        self.name = f"{content['model']} ({Path(path).name})"
+        self._model = model_of_checkpoint(content, part)
+        self.name = f"{part or content['model']} ({Path(path).name})"
         self.task = str(self._model.task)
         pair = window_pair(str(self._model.window))
         self._late = pair.lookahead + pair.hop_length * self._frames_late

@@ -18,9 +18,11 @@ from ...runtime.processor import Processor
 from ...runtime.voice import Voice, hear_voice
 from ...runtime.whole import WholeProcessor
 from ..simulation.corpus import SAMPLE_RATE
+from ..training.checkpoint import read_checkpoint
 from .steps import BundleStep, NetworkStep, Step
 
 TASKS = ("enhance", "separate", "target")
+ENROLL = "enroll"
 
 
 class System(Protocol):
@@ -142,8 +144,10 @@ def _aligned(outputs: np.ndarray, mixture: np.ndarray) -> np.ndarray:
     return np.pad(moved, ((0, 0), (0, max(length - moved.shape[1], 0))))[:, :length]
 
 
-def open_system(name_or_path: str, enroll: str) -> System:
+def open_system(name_or_path: str, enroll: str | None = None) -> System:
     """Open a checkpoint (.pt), else a bundle by name or path; `enroll` is that of a target, one or the other as well.
+
+    By default a target's is what was trained together with it, or else the bundle "enroll".
 
     Raises
     ------
@@ -163,17 +167,25 @@ def open_system(name_or_path: str, enroll: str) -> System:
         # Several outputs, or a voice: by the step, until the processor takes them.
         step = BundleStep(bundle)
     _check_task(name_or_path, step.task, TASKS)
-    return StepSystem(step, _open_enrolment(enroll) if step.task == "target" else None)
+    if step.task != "target":
+        return StepSystem(step)
+    own = name_or_path if _holds_enrolment(name_or_path) else ENROLL
+    return StepSystem(step, _open_enrolment(enroll or own))
 
 
 def _open_enrolment(name_or_path: str) -> Callable[[np.ndarray], Voice]:
     if name_or_path.endswith(".pt"):
-        network = NetworkStep(name_or_path)
-        _check_task(name_or_path, network.task, ("enroll",))
+        network = NetworkStep(name_or_path, ENROLL if _holds_enrolment(name_or_path) else None)
+        _check_task(name_or_path, network.task, (ENROLL,))
         return network.hear_voice
     bundle = load_bundle(name_or_path)
-    _check_task(name_or_path, bundle.info.task, ("enroll",))
+    _check_task(name_or_path, bundle.info.task, (ENROLL,))
     return partial(hear_voice, sample_rate=SAMPLE_RATE, model=bundle, engine="ort")
+
+
+def _holds_enrolment(name_or_path: str) -> bool:
+    """Whether it is a checkpoint of a target and what was trained together with it."""
+    return name_or_path.endswith(".pt") and ENROLL in (read_checkpoint(name_or_path).get("parts") or {})
 
 
 def _check_task(name: str, task: str, expected: Sequence[str]) -> None:
@@ -181,7 +193,7 @@ def _check_task(name: str, task: str, expected: Sequence[str]) -> None:
         raise HearloopError(f"model {name!r} has the task {task!r}; expected {' or '.join(expected)}")
 
 
-def opener(name_or_path: str, enroll: str = "enroll") -> Callable[[], System]:
+def opener(name_or_path: str, enroll: str | None = None) -> Callable[[], System]:
     """What opens a system in any process; see `open_system`."""
     return partial(open_system, name_or_path, enroll)
 

@@ -15,7 +15,7 @@ from hearloop.models import build
 from hearloop.models.evaluation import steps
 from hearloop.models.evaluation.systems import open_system
 from hearloop.models.published.recording import Recording
-from hearloop.models.training.checkpoint import write_checkpoint
+from hearloop.models.training.checkpoint import read_checkpoint, write_checkpoint
 from hearloop.runtime.errors import HearloopError
 
 SIZES = {
@@ -70,7 +70,7 @@ def close(found, expected, tolerance=1e-4):
 
 @pytest.mark.parametrize("samples", [4000, 4097])
 def test_a_bundle_separates_as_its_checkpoint_does_and_the_talkers_line_up_with_the_mixture(files, samples):
-    network, bundle = (open_system(path, "") for path in files["separate-tiger-small"])
+    network, bundle = (open_system(path) for path in files["separate-tiger-small"])
     assert network.task == bundle.task == "separate"
     assert network.latency_ms == bundle.latency_ms == 12
     mixture = sound(1, samples)
@@ -97,8 +97,27 @@ def test_a_bundle_keeps_the_talker_of_a_look_as_its_checkpoint_does(files):
         expected.process(mixture)
 
 
+def test_what_was_trained_together_is_one_system_and_its_enrolment_serves_others(files, tmp_path):
+    (network, bundle), (enroll, _) = files["target"], files["enroll"]
+    parts = {name: read_checkpoint(path) for name, path in (("target", network), ("enroll", enroll))}
+    joint = {
+        "model": "target",
+        "config": SIZES["target"],
+        "weights": {f"{part}.{key}": value for part, each in parts.items() for key, value in each["weights"].items()},
+        "parts": {part: {"model": part, "config": SIZES[part]} for part in parts},
+        "training": {},
+        "quality": [],
+    }
+    write_checkpoint(tmp_path / "best.pt", joint)
+    path = str(tmp_path / "best.pt")
+    mixture, look = sound(2, 5000), sound(2, 6000, 1)
+    expected = open_system(network, enroll).process(mixture, look)
+    close(open_system(path).process(mixture, look), expected)
+    close(open_system(bundle, path).process(mixture, look), expected)
+
+
 def test_pieces_give_what_the_whole_gives(files, monkeypatch):
-    system = open_system(files["separate-tiger-small"][0], "")
+    system = open_system(files["separate-tiger-small"][0])
     mixture = sound(1, 9000)
     whole = system.process(mixture)
     monkeypatch.setattr(steps, "PIECE_FRAMES", 7)
@@ -108,8 +127,8 @@ def test_pieces_give_what_the_whole_gives(files, monkeypatch):
 def test_both_ears_get_one_mask_from_a_checkpoint_as_they_do_from_the_processor(tmp_path):
     model = build("enhance-small").eval().requires_grad_(False)
     restore(model, "enhance-small")
-    network = open_system(checkpoint(tmp_path, "enhance-small", model, {}), "")
-    bundle = open_system("enhance-small", "")
+    network = open_system(checkpoint(tmp_path, "enhance-small", model, {}))
+    bundle = open_system("enhance-small")
     # Quiet enough for the limiter, which only the processor has.
     ears = sound(2, 8000) * np.float32(0.3)
     close(network.process(ears), bundle.process(ears), 2e-3)
@@ -118,12 +137,12 @@ def test_both_ears_get_one_mask_from_a_checkpoint_as_they_do_from_the_processor(
 
 def test_what_does_not_fit_is_named(files, tmp_path):
     with pytest.raises(HearloopError, match="task 'enroll'; expected enhance or separate or target"):
-        open_system(files["enroll"][1], "")
+        open_system(files["enroll"][1])
     with pytest.raises(HearloopError, match="has the task 'separate'; expected enroll"):
         open_system(files["target"][0], files["separate-tiger-small"][0])
     for path in files["separate-tiger-small"]:
         with pytest.raises(HearloopError, match=r"hears 1 channel\(s\), the recording has 2"):
-            open_system(path, "").process(sound(2, 2000))
+            open_system(path).process(sound(2, 2000))
     enroll = build("enroll", **SIZES["enroll"] | {"embedding": 16})
     longer = checkpoint(tmp_path, "enroll", enroll, SIZES["enroll"] | {"embedding": 16})
     with pytest.raises(HearloopError, match=r"takes embeddings of 12 values, .* gives 16"):
@@ -138,7 +157,7 @@ def test_what_does_not_fit_is_named(files, tmp_path):
 def test_a_bundle_that_hears_files_as_a_whole_lines_up_as_well(tmp_path):
     halves = Recording(None, lambda _, audio: torch.cat([0.75 * audio, 0.25 * audio], 1), "separate", 2, 4000)
     export_recording(halves, tmp_path / "halves.onnx", name="halves", license="CC0-1.0")
-    system = open_system(str(tmp_path / "halves.onnx"), "")
+    system = open_system(str(tmp_path / "halves.onnx"))
     mixture = sound(1, 9001)
     assert system.task == "separate"
     close(system.process(mixture), mixture * np.float32([[0.75], [0.25]]))
