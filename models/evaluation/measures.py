@@ -36,7 +36,14 @@ def _noisy(output: np.ndarray, recording: Recording, with_dnsmos: bool) -> Row:
 
 
 def _clean(output: np.ndarray, recording: Recording, with_dnsmos: bool) -> Row:
-    return {"clean_si_sdr_db": si_sdr(output, recording.target)}
+    return {
+        "clean_si_sdr_db": si_sdr(output, recording.target),
+        "clean_level_db": _level_db(output) - _level_db(recording.target),
+    }
+
+
+def _level_db(audio: np.ndarray) -> float:
+    return float(10 * np.log10(np.mean(np.square(audio, dtype=np.float64)) + SILENT_POWER))
 
 
 def _overlap(output: np.ndarray, recording: Recording, with_dnsmos: bool) -> Row:

@@ -28,6 +28,7 @@ COLUMNS: tuple[Column, ...] = (
     ("phantom_db", "phantom of one talker, dB", 1),
     ("silence_db", "in silence, dB", 1),
     ("clean_si_sdr_db", "clean SI-SDR, dB", 1),
+    ("clean_level_db", "clean level, dB", 1),
 )
 PER_GROUP = 2  # columns that the table of a group shows
 

@@ -57,6 +57,7 @@ def test_no_processing_improves_nothing_and_half_the_noise_is_six_decibels_bette
     assert unprocessed.bands[ALL]["pesq_wb_improvement"].mean == 0
     assert unprocessed.bands[ALL]["clean_si_sdr_db"].mean > 60
     assert unprocessed.bands[ALL]["clean_si_sdr_db"].count == 2
+    assert unprocessed.bands[ALL]["clean_level_db"].mean == 0
     assert set(unprocessed.bands) >= {ALL, "-5..0 dB", "0..5 dB", "5..10 dB", "10..15 dB"}
     assert set(unprocessed.bands) >= {item.kind for item in items.noisy}
     assert oracle.bands[ALL]["si_sdr_improvement_db"].mean == pytest.approx(6.0, abs=1.0)
