@@ -84,6 +84,18 @@ def test_a_short_run_lowers_the_loss_and_leaves_a_usable_checkpoint(folders, tmp
     assert not model.training
 
 
+def test_mixed_precision_learns_almost_the_same_and_keeps_its_weights_in_float32(folders, tmp_path):
+    learned = {}
+    for precision in ("32-true", "bf16-mixed"):
+        out = tmp_path / precision
+        run(folders, out, "--steps=20", "--validate-every=20", f"--precision={precision}")
+        learned[precision] = read_checkpoint(out / "last.pt")["resume"]["weights"]
+    assert all(weight.dtype == torch.float32 for weight in learned["bf16-mixed"].values() if weight.is_floating_point())
+    whole, mixed = (log_of(tmp_path / precision)["loss"] for precision in learned)
+    assert mixed == pytest.approx(whole, abs=1.0)
+    assert any(not torch.equal(weight, learned["bf16-mixed"][name]) for name, weight in learned["32-true"].items())
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(folders, tmp_path, monkeypatch, processes):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
