@@ -19,10 +19,12 @@ from ...runtime.voice import Voice, hear_voice
 from ...runtime.whole import WholeProcessor
 from ..simulation.corpus import SAMPLE_RATE
 from ..training.checkpoint import read_checkpoint
-from .steps import BundleStep, NetworkStep, Step
+from .network import NetworkOfCheckpoint
 
 TASKS = ("enhance", "separate", "target")
 ENROLL = "enroll"
+VoiceHearer = Callable[[np.ndarray], Voice]
+"""A look, float32 [2, samples] at 16 kHz -> the voice in it."""
 
 
 class System(Protocol):
@@ -41,24 +43,28 @@ class System(Protocol):
 
 
 class ProcessorSystem:
-    """A bundle for enhancement in the processor, as it ships: limiter and all."""
+    """A bundle in the processor, as it ships: limiter and all; for a target with what hears the voice in a look."""
 
-    task = "enhance"
-
-    def __init__(self, bundle: Bundle, engine: str = "auto"):
-        self._bundle, self._engine = bundle, engine
-        self.name, self.latency_ms = bundle.info.name, bundle.info.latency_ms
+    def __init__(self, bundle: Bundle, hear_voice: VoiceHearer | None = None, engine: str = "auto"):
+        self._bundle, self._hear_voice, self._engine = bundle, hear_voice, engine
+        self.name, self.latency_ms, self.task = bundle.info.name, bundle.info.latency_ms, bundle.info.task
         self._processors: dict[int, Processor] = {}
 
     def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
-        channels, samples = mixture.shape
-        if channels not in self._processors:
-            self._processors[channels] = Processor(self._bundle, channels, SAMPLE_RATE, self._engine)
-        processor = self._processors[channels]
-        processor.reset()
-        output = processor.process(mixture)
+        processor = self._opened(len(mixture), _voice_in(look, self._hear_voice, self.name))
+        run = processor.separate if processor.sources > 1 else processor.process
+        output = np.concatenate([run(mixture), processor.flush()], axis=-1)
         delay = round(processor.latency.total)
-        return np.concatenate([output, processor.flush()], axis=1)[:, delay : delay + samples]
+        return output.reshape(-1, output.shape[-1])[:, delay : delay + mixture.shape[1]]
+
+    def _opened(self, channels: int, voice: Voice | None) -> Processor:
+        if channels not in self._processors:
+            self._processors[channels] = Processor(self._bundle, channels, SAMPLE_RATE, self._engine, voice=voice)
+        processor = self._processors[channels]
+        if voice is not None:
+            processor.listen_to(voice)
+        processor.reset()
+        return processor
 
 
 class FileSystem:
@@ -70,23 +76,28 @@ class FileSystem:
 
     def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
         processor = WholeProcessor(self._bundle, len(mixture), SAMPLE_RATE)
-        output = processor.process(mixture)
-        return np.concatenate([output, processor.flush()], axis=1)
+        run = processor.separate if processor.sources > 1 else processor.process
+        output = np.concatenate([run(mixture), processor.flush()], axis=-1)
+        return output.reshape(-1, output.shape[-1])
 
 
-class StepSystem:
-    """The step of a model alone; for a target with what gets to know the voice in a look."""
+class CheckpointSystem:
+    """The network of a checkpoint; for a target with what hears the voice in a look."""
 
-    def __init__(self, step: Step, hear_voice: Callable[[np.ndarray], Voice] | None = None):
-        self._step, self._hear_voice = step, hear_voice
-        self.name, self.latency_ms, self.task = step.name, step.latency_ms, step.task
+    def __init__(self, network: NetworkOfCheckpoint, hear_voice: VoiceHearer | None = None):
+        self._network, self._hear_voice = network, hear_voice
+        self.name, self.latency_ms, self.task = network.name, network.latency_ms, network.task
 
     def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
-        if self._hear_voice is None:
-            return self._step.hear(mixture)
-        if look is None:
-            raise HearloopError(f"{self.name}: there is no look at the target; expected one with each recording")
-        return self._step.hear(mixture, self._hear_voice(look))
+        return self._network.hear(mixture, _voice_in(look, self._hear_voice, self.name))
+
+
+def _voice_in(look: np.ndarray | None, hear_voice: VoiceHearer | None, name: str) -> Voice | None:
+    if hear_voice is None:
+        return None
+    if look is None:
+        raise HearloopError(f"{name}: there is no look at the target; expected one with each recording")
+    return hear_voice(look)
 
 
 class CommandSystem:
@@ -154,28 +165,26 @@ def open_system(name_or_path: str, enroll: str | None = None) -> System:
     HearloopError
         If it cannot be read, or its task, or that of `enroll`, is another one.
     """
-    step: Step
+
+    def hearer() -> VoiceHearer:
+        own = name_or_path if _holds_enrolment(name_or_path) else ENROLL
+        return _open_enrolment(enroll or own)
+
     if name_or_path.endswith(".pt"):
-        step = NetworkStep(name_or_path)
-    else:
-        bundle = load_bundle(name_or_path)
-        _check_task(name_or_path, bundle.info.task, TASKS)
-        if bundle.info.mode == "file":
-            return FileSystem(bundle)
-        if bundle.info.task == "enhance":
-            return ProcessorSystem(bundle)
-        # Several outputs, or a voice: by the step, until the processor takes them.
-        step = BundleStep(bundle)
-    _check_task(name_or_path, step.task, TASKS)
-    if step.task != "target":
-        return StepSystem(step)
-    own = name_or_path if _holds_enrolment(name_or_path) else ENROLL
-    return StepSystem(step, _open_enrolment(enroll or own))
+        network = NetworkOfCheckpoint(name_or_path)
+        _check_task(name_or_path, network.task, TASKS)
+        return CheckpointSystem(network, hearer() if network.task == "target" else None)
+    bundle = load_bundle(name_or_path)
+    task = bundle.info.task
+    _check_task(name_or_path, task, TASKS)
+    if bundle.info.mode == "file":
+        return FileSystem(bundle)
+    return ProcessorSystem(bundle, hearer() if task == "target" else None)
 
 
-def _open_enrolment(name_or_path: str) -> Callable[[np.ndarray], Voice]:
+def _open_enrolment(name_or_path: str) -> VoiceHearer:
     if name_or_path.endswith(".pt"):
-        network = NetworkStep(name_or_path, ENROLL if _holds_enrolment(name_or_path) else None)
+        network = NetworkOfCheckpoint(name_or_path, ENROLL if _holds_enrolment(name_or_path) else None)
         _check_task(name_or_path, network.task, (ENROLL,))
         return network.hear_voice
     bundle = load_bundle(name_or_path)

@@ -12,7 +12,7 @@ from hearloop.export.recording import export_recording
 from hearloop.export.restore import restore
 from hearloop.export.steering import export_steering
 from hearloop.models import build
-from hearloop.models.evaluation import steps
+from hearloop.models.evaluation import network
 from hearloop.models.evaluation.systems import open_system
 from hearloop.models.published.recording import Recording
 from hearloop.models.training.checkpoint import read_checkpoint, write_checkpoint
@@ -120,7 +120,7 @@ def test_pieces_give_what_the_whole_gives(files, monkeypatch):
     system = open_system(files["separate-tiger-small"][0])
     mixture = sound(1, 9000)
     whole = system.process(mixture)
-    monkeypatch.setattr(steps, "PIECE_FRAMES", 7)
+    monkeypatch.setattr(network, "PIECE_FRAMES", 7)
     close(system.process(mixture), whole)
 
 
@@ -140,9 +140,10 @@ def test_what_does_not_fit_is_named(files, tmp_path):
         open_system(files["enroll"][1])
     with pytest.raises(HearloopError, match="has the task 'separate'; expected enroll"):
         open_system(files["target"][0], files["separate-tiger-small"][0])
-    for path in files["separate-tiger-small"]:
-        with pytest.raises(HearloopError, match=r"hears 1 channel\(s\), the recording has 2"):
-            open_system(path).process(sound(2, 2000))
+    checkpoint_alone, bundle = (open_system(path) for path in files["separate-tiger-small"])
+    with pytest.raises(HearloopError, match=r"hears 1 channel\(s\), the recording has 2"):
+        checkpoint_alone.process(sound(2, 2000))
+    assert bundle.process(sound(2, 2000)).shape == (4, 2000)  # the processor has both talkers at both ears
     enroll = build("enroll", **SIZES["enroll"] | {"embedding": 16})
     longer = checkpoint(tmp_path, "enroll", enroll, SIZES["enroll"] | {"embedding": 16})
     with pytest.raises(HearloopError, match=r"takes embeddings of 12 values, .* gives 16"):

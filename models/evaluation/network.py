@@ -1,20 +1,15 @@
-"""A streaming model over a whole recording, frame by frame, without its delay: what the processor does not run yet.
+"""The network of a training checkpoint over a whole recording, without its delay.
 
-A bundle's step runs in its engine; the network of a checkpoint in PyTorch, in pieces, so that a recording of any length
-needs the same memory.
+In pieces, so that a recording of any length needs the same memory.
 """
 
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from ...runtime.bundle import Bundle
-from ...runtime.engine import open_engine
 from ...runtime.errors import HearloopError
-from ...runtime.frontend import Analysis, Synthesis
-from ...runtime.voice import Voice, steering_map
+from ...runtime.voice import Voice
 from ...runtime.windows import window_pair
 from ..frontend import Stft
 from ..simulation.corpus import SAMPLE_RATE
@@ -23,44 +18,7 @@ from ..training.checkpoint import model_of_checkpoint, read_checkpoint
 PIECE_FRAMES = 500
 
 
-class Step(Protocol):
-    """The step of a model, for whole recordings at 16 kHz."""
-
-    name: str
-    task: str
-    latency_ms: float
-
-    def hear(self, audio: np.ndarray, voice: Voice | None = None) -> np.ndarray:
-        """float32 [channels, samples] -> [outputs, samples], aligned; `voice` is the one that a target keeps."""
-
-
-class BundleStep:
-    """The step of a bundle in its engine."""
-
-    def __init__(self, bundle: Bundle, engine: str = "auto"):
-        self._bundle, self._engine = bundle, open_engine(bundle, engine)
-        info = bundle.info
-        self.name, self.task, self.latency_ms = info.name, info.task, info.latency_ms
-
-    def hear(self, audio: np.ndarray, voice: Voice | None = None) -> np.ndarray:
-        engine, info, samples = self._engine, self._bundle.info, audio.shape[1]
-        _check_channels(self.name, info.channels_in, audio)
-        padded = np.pad(audio, ((0, 0), (0, info.lookahead + -(samples + info.lookahead) % info.frame)))
-        given = {} if voice is None else {info.port("embedding").name: steering_map(self._bundle, voice)}
-        heard, made = info.port("spectrum"), info.port("spectrum", "outputs").name
-        analysis, synthesis = Analysis(info.windows, info.channels_in), Synthesis(info.windows, info.channels_out)
-        spectrum = np.zeros((info.channels_in, info.windows.bins), np.complex64)
-        found = np.zeros((info.channels_out, padded.shape[1]), np.float32)
-        engine.reset()
-        for start in range(0, padded.shape[1], info.frame):
-            analysis.step(np.ascontiguousarray(padded[:, start : start + info.frame]), spectrum)
-            output = engine.step({heard.name: spectrum.view(np.float32).reshape(heard.shape), **given})[made]
-            kept = output.view(np.complex64).reshape(info.channels_out, -1)
-            synthesis.step(kept, found[:, start : start + info.frame])
-        return found[:, info.lookahead : info.lookahead + samples]
-
-
-class NetworkStep:
+class NetworkOfCheckpoint:
     """The averaged weights of a training checkpoint, in PyTorch; of networks that were trained together those of one.
 
     Parameters
@@ -81,6 +39,7 @@ class NetworkStep:
 
     @torch.no_grad()
     def hear(self, audio: np.ndarray, voice: Voice | None = None) -> np.ndarray:
+        """float32 [channels, samples] at 16 kHz -> [outputs, samples], aligned; `voice` is whom a target keeps."""
         stft, samples = Stft(str(self._model.window)), audio.shape[1]
         padded = np.pad(audio, ((0, 0), (0, self._late + -(samples + self._late) % stft.hop_length)))
         given = () if voice is None else (self._steered(voice),)
