@@ -70,12 +70,16 @@ def save_profile(profile: Profile, overwrite: bool = False) -> Path:
         "embedding": [float(value) for value in voice.embedding],
         "look": dict(profile.look),
     }
+    draft: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
+            draft = Path(file.name)
             json.dump(content, file)
-        os.replace(file.name, path)  # readable by its owner alone: a voice is a personal matter
+        os.replace(draft, path)  # readable by its owner alone: a voice is a personal matter
     except OSError as error:
+        if draft is not None:
+            draft.unlink(missing_ok=True)
         raise HearloopError(f"{path}: cannot be written ({error})") from error
     return path
 

@@ -98,6 +98,13 @@ def test_a_look_with_problems_is_refused_and_nothing_is_kept(models, look, tmp_p
     assert enroll(models, tmp_path / "short.wav", "Ada", "--anyway") == 0
 
 
+def test_a_profile_that_can_not_be_written_leaves_nothing_behind(models, look, profiles, capsys):
+    (profiles / "Ada.json").mkdir(parents=True)
+    assert enroll(models, look, "Ada", "--overwrite") == 1
+    assert "cannot be written" in capsys.readouterr().err
+    assert [path.name for path in profiles.iterdir()] == ["Ada.json"]
+
+
 @pytest.mark.parametrize("name", ["../ada", "", "a/b", ".hidden", "x" * 65])
 def test_a_name_can_not_leave_the_folder(models, look, name, capsys):
     assert enroll(models, look, name) == 1
