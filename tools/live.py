@@ -78,14 +78,14 @@ def run(options: argparse.Namespace) -> int:
         path=options.path,
         voice=next(iter(voices.values()), None),
     )
+    task_keys: list[GainKeys | VoiceKeys] = []
+    if controls.source_gains_db:
+        task_keys.append(GainKeys(controls))
+    if voices:
+        task_keys.append(VoiceKeys(controls, options.model, voices))
     ended = threading.Event()
     try:
         with _signals(controls, ended), Keyboard() as keyboard, loop:
-            task_keys: list[GainKeys | VoiceKeys] = []
-            if controls.source_gains_db:
-                task_keys.append(GainKeys(controls))
-            if voices:
-                task_keys.append(VoiceKeys(loop, voices))
             keys = ", ".join([KEYS, *(each.HELP for each in task_keys)])
             print(
                 f"{loop.model_name} on {loop.device.name}, {loop.sample_rate} Hz, {loop.path} path; {keys}",

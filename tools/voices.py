@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from ..runtime.controls import Controls
 from ..runtime.errors import AudioError, HearloopError
-from ..runtime.live import LiveLoop
 from ..runtime.look import check_look
 from ..runtime.profiles import read_profile
-from ..runtime.voice import Voice, hear_voice
+from ..runtime.voice import Voice, hear_voice, steering_map
 
 
 def add_voice_arguments(parser: argparse.ArgumentParser, several: str = "") -> None:
@@ -55,19 +55,29 @@ def read_look(path: Path) -> tuple[np.ndarray, int]:
 
 
 class VoiceKeys:
-    """Goes from one voice to the next; the first one is heard at first."""
+    """Goes from one voice to the next; the first one is heard at first.
+
+    The maps of all voices are made here, before any sound runs: a voice that does not fit the model is told then, and a
+    key takes no time.
+
+    Raises
+    ------
+    BundleError
+        If the model hears no chosen voice, or one that another enrolment model has made.
+    """
 
     HELP = "t next voice"
 
-    def __init__(self, loop: LiveLoop, voices: dict[str, Voice]):
-        self._loop, self._voices = loop, list(voices.items())
+    def __init__(self, controls: Controls, model: str, voices: dict[str, Voice]):
+        self._controls = controls
+        self._maps = [(name, steering_map(model, voice)) for name, voice in voices.items()]
         self._heard = 0
 
     def press(self, key: str) -> None:
-        if key == "t" and len(self._voices) > 1:
-            self._heard = (self._heard + 1) % len(self._voices)
-            self._loop.listen_to(self._voices[self._heard][1])
+        if key == "t" and len(self._maps) > 1:
+            self._heard = (self._heard + 1) % len(self._maps)
+            self._controls.steer(self._maps[self._heard][1])
 
     def __str__(self) -> str:
         """For the line of status."""
-        return f"voice {self._voices[self._heard][0]}"
+        return f"voice {self._maps[self._heard][0]}"

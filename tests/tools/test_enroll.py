@@ -12,10 +12,12 @@ from hearloop.export.steering import export_steering
 from hearloop.models import build
 from hearloop.models.simulation.sphere import spherical_head
 from hearloop.models.simulation.starter import synthetic_voice
+from hearloop.runtime.controls import Controls
 from hearloop.runtime.errors import BundleError, HearloopError
 from hearloop.runtime.profiles import read_profile
 from hearloop.runtime.voice import Voice, hear_voice, steering_map, steering_path
 from hearloop.tools.main import main
+from hearloop.tools.voices import VoiceKeys
 
 RATE = 16000
 
@@ -190,3 +192,17 @@ def test_a_wrong_choice_of_voice_is_told_and_nothing_is_written(models, look, tm
     assert process(models, look, tmp_path, *more) == 1
     assert told in capsys.readouterr().err
     assert not (tmp_path / "out.wav").exists()
+
+
+def test_a_key_goes_from_voice_to_voice_and_a_voice_that_does_not_fit_is_told_before_any_sound(models):
+    embeddings = np.eye(2, 12, dtype=np.float32)
+    voices = {name: Voice(embedding, "enroll", "1") for name, embedding in zip("ab", embeddings, strict=True)}
+    controls, model = Controls(), str(models / "target.onnx")
+    controls.steer(steering_map(model, voices["a"]))
+    keys = VoiceKeys(controls, model, voices)
+    for expected in "baba":
+        keys.press("t")
+        assert str(keys) == f"voice {expected}"
+        np.testing.assert_array_equal(controls.voice_target, steering_map(model, voices[expected]).ravel())
+    with pytest.raises(BundleError, match="the voice has 3 values"):
+        VoiceKeys(controls, model, {"c": Voice(np.ones(3, np.float32), "other", "1")})
