@@ -20,6 +20,7 @@ from .checkpoint import read_checkpoint, write_checkpoint
 from .compiled import compile_layers
 from .journal import Journal
 from .machines import StopRequest, is_cpu, summed
+from .muon import Muon
 from .stream import batches
 from .tasks import Task
 from .validate import means_over_all
@@ -68,9 +69,7 @@ class Training:
             bare.train()
         if is_cpu(fabric) and settings.precision == "32-true":
             compile_layers(bare)
-        optimiser = torch.optim.AdamW(
-            bare.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
-        )
+        optimiser = Muon(bare, settings.learning_rate, settings.weight_decay)
         self.model, self.optimiser = fabric.setup(bare, optimiser)
         self.loss = fabric.to_device(self.task.loss(bare))
         self.average = WeightAverage(self.model, settings.average_decay)

@@ -21,11 +21,11 @@ class Settings:
 
     minutes: float = 80.0
     steps: int = 0
-    batch: int = 8
+    batch: int = 4
     seconds: float = 2.56
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     last_learning_rate: float = 2e-5
-    warmup_steps: int = 200
+    warmup_steps: int = 100
     weight_decay: float = 1e-3
     largest_gradient: float = 20.0
     lookahead_weight: float = 0.0

@@ -57,7 +57,7 @@ def test_a_file_says_everything(tmp_path):
         ("model = 'gtcrn'\n[training]\nbatch = 2.5", r"key 'training\.batch' is 2\.5; expected int"),
         ("model = 'gtcrn'\n[training]\nbatch = true", r"key 'training\.batch' is True; expected int"),
         ("model = 'gtcrn'\n[training]\nminute = 1", r"key 'training\.minute' is unknown"),
-        ("model = 'gtcrn'\n[training]\nseconds = 0.1", "training: batch is 8, seconds is 0.1"),
+        ("model = 'gtcrn'\n[training]\nbatch = 8\nseconds = 0.1", "training: batch is 8, seconds is 0.1"),
         ("model = 'gtcrn'\n[training]\nprecision = 'half'", "precision is 'half'; expected one of 32-true"),
         ("model = 'gtcrn'\n[loss]\nspectral = -1", "loss: spectral, si_sdr and snr are"),
         ("model = 'gtcrn'\n[loss]\nresolutions = [30]", "resolutions has 30"),
