@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..runtime.errors import HearloopError
 from .material import add_data_arguments, read_corpora, read_material
 
@@ -20,8 +22,9 @@ Found = tuple[Sequence["Recording"], str]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the verb."""
     parser.description = (
-        "Measure how well models enhance speech, separate two talkers or keep the talker of a look, whichever is their "
-        "task: on a set that depends on the validation data and a fixed seed alone, or on a folder of recordings."
+        "Measure how well models enhance speech, separate two talkers, keep the talker of a look or know one again, "
+        "whichever is their task: on a set that depends on the validation data and a fixed seed alone, or on a folder "
+        "of recordings."
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="name or .onnx file of a bundle, or .pt checkpoint")
     add_data_arguments(parser, training=False)
@@ -59,9 +62,11 @@ def run(args: argparse.Namespace) -> int:
     from ..models.evaluation.evaluate import Opener, evaluate
     from ..models.evaluation.peers import read_peers
     from ..models.evaluation.report import as_json, markdown
-    from ..models.evaluation.systems import CommandSystem, common_task, opener
+    from ..models.evaluation.systems import CommandSystem, common_task, is_enrolment, opener
 
     torch.set_num_threads(1)  # a process is a core; the tensors of a recording are too small to be shared
+    if args.models and all(is_enrolment(name) for name in args.models):
+        return _tell_identities(args)
     openers: list[Opener] = [opener(name, args.enroll) for name in args.models]
     openers += [partial(CommandSystem, command) for command in args.command]
     if args.peers is not None:
@@ -135,6 +140,25 @@ def _scenes(args: argparse.Namespace) -> Found:
         f"{args.mixtures} scenes of unseen talkers, noises and heads, -5 to 15 dB, with {looks} looks of 2 to 5 s; "
         f"{len(items.reopening)} in which the target pauses, seed {SEED}"
     )
+
+
+def _tell_identities(args: argparse.Namespace) -> int:
+    """Measure how well enrolment models tell talkers apart by noisy looks."""
+    from ..models.evaluation.identity import identity, identity_table
+    from ..models.evaluation.report import plain
+    from ..models.evaluation.systems import VoiceHearer, open_enrolment
+    from ..models.simulation.validation import scene_validation_set
+
+    def embedder(hear: VoiceHearer) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda look: hear(look).embedding
+
+    scenes = scene_validation_set(read_material(args, "valid", with_heads=True), args.mixtures, reopening=0).scenes
+    found = [identity(Path(name).stem, embedder(open_enrolment(name)), scenes) for name in args.models]
+    print(identity_table(found))
+    if args.json is not None:
+        content = {"task": "enroll", "test": f"{len(scenes)} noisy looks of 2 to 5 s", "systems": plain(found)}
+        args.json.write_text(json.dumps(content, indent=1) + "\n")
+    return 0
 
 
 def _counts(make: Callable[..., Any], mixtures: int) -> dict[str, int]:

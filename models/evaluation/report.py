@@ -1,7 +1,7 @@
 """Tables of results, as markdown, and the same for machines."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -69,14 +69,17 @@ def _by_group(results: Sequence[Result], groups: Sequence[str], columns: Sequenc
 
 def as_json(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Plain dicts, one per system; what is not a number is None."""
-    return [_plain(asdict(result)) for result in results]
+    return plain(results)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Dataclasses as dicts, and what is not a number as None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

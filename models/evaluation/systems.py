@@ -17,6 +17,7 @@ from ...runtime.errors import HearloopError
 from ...runtime.processor import Processor
 from ...runtime.voice import Voice, hear_voice
 from ...runtime.whole import WholeProcessor
+from .. import task_of
 from ..simulation.corpus import SAMPLE_RATE
 from ..training.checkpoint import read_checkpoint
 from .network import NetworkOfCheckpoint
@@ -168,7 +169,7 @@ def open_system(name_or_path: str, enroll: str | None = None) -> System:
 
     def hearer() -> VoiceHearer:
         own = name_or_path if _holds_enrolment(name_or_path) else ENROLL
-        return _open_enrolment(enroll or own)
+        return open_enrolment(enroll or own)
 
     if name_or_path.endswith(".pt"):
         network = NetworkOfCheckpoint(name_or_path)
@@ -182,7 +183,15 @@ def open_system(name_or_path: str, enroll: str | None = None) -> System:
     return ProcessorSystem(bundle, hearer() if task == "target" else None)
 
 
-def _open_enrolment(name_or_path: str) -> VoiceHearer:
+def is_enrolment(name_or_path: str) -> bool:
+    """Whether it is a bundle or checkpoint of task "enroll"; raises HearloopError if it cannot be read."""
+    if name_or_path.endswith(".pt"):
+        return task_of(read_checkpoint(name_or_path)["model"]) == ENROLL
+    return load_bundle(name_or_path).info.task == ENROLL
+
+
+def open_enrolment(name_or_path: str) -> VoiceHearer:
+    """Open a bundle of task "enroll", or that part of a checkpoint; raises HearloopError if it is something else."""
     if name_or_path.endswith(".pt"):
         network = NetworkOfCheckpoint(name_or_path, ENROLL if _holds_enrolment(name_or_path) else None)
         _check_task(name_or_path, network.task, (ENROLL,))

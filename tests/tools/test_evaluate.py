@@ -80,6 +80,16 @@ def test_the_task_of_the_model_decides_the_set_and_the_measures(models, data, tm
     assert all((tmp_path / f"{name}.png").stat().st_size > 5000 for name in ("spectrograms", "scatter"))
 
 
+def test_enrolment_is_judged_by_whom_it_confuses(models, data, tmp_path, capsys):
+    out = tmp_path / "identity.json"
+    assert main(["evaluate", models["enroll"], *data, "--mixtures=12", f"--json={out}"]) == 0
+    (found,) = json.loads(out.read_text())["systems"]
+    assert (found["looks"], found["equal_error_percent"]["count"]) == (12, 12)
+    assert 0 <= found["equal_error_percent"]["mean"] <= 100
+    assert -1 <= found["likeness"]["mean"] <= 1
+    assert "| enroll |" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("models_given", "more", "named"),
     [
