@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--clean-looks", action="store_true", help="with nobody else in them and no noise")
     parser.add_argument(
+        "--look-within",
+        type=float,
+        metavar="DEGREES",
+        help="of the front is where a look meets the target (default: as in the recipe, 10)",
+    )
+    parser.add_argument(
         "--command", action="append", default=[], help='another program, as in "tool {input} {output}"; may be repeated'
     )
     parser.add_argument("--peers", type=Path, help="folder with gtcrn/ and dtln/, measured on the same mixtures")
@@ -132,12 +138,12 @@ def _scenes(args: argparse.Namespace) -> Found:
     from ..models.evaluation.recordings import of_scenes
     from ..models.simulation.validation import SEED, scene_validation_set
 
-    items = scene_validation_set(
-        read_material(args, "valid", with_heads=True), **_counts(scene_validation_set, args.mixtures)
-    )
+    counts = _counts(scene_validation_set, args.mixtures)
+    items = scene_validation_set(read_material(args, "valid", with_heads=True), **counts, **_looks(args))
     looks = "clean" if args.clean_looks else "noisy"
     return of_scenes(items, args.clean_looks), (
-        f"{args.mixtures} scenes of unseen talkers, noises and heads, -5 to 15 dB, with {looks} looks of 2 to 5 s; "
+        f"{args.mixtures} scenes of unseen talkers, noises and heads, -5 to 15 dB, with {looks} looks of 2 to 5 s"
+        f"{'' if args.look_within is None else f' within {args.look_within:g} degrees'}; "
         f"{len(items.reopening)} in which the target pauses, seed {SEED}"
     )
 
@@ -152,7 +158,9 @@ def _tell_identities(args: argparse.Namespace) -> int:
     def embedder(hear: VoiceHearer) -> Callable[[np.ndarray], np.ndarray]:
         return lambda look: hear(look).embedding
 
-    scenes = scene_validation_set(read_material(args, "valid", with_heads=True), args.mixtures, reopening=0).scenes
+    scenes = scene_validation_set(
+        read_material(args, "valid", with_heads=True), args.mixtures, 0, **_looks(args)
+    ).scenes
     found = [identity(Path(name).stem, embedder(open_enrolment(name)), scenes) for name in args.models]
     print(identity_table(found))
     if args.json is not None:
@@ -161,9 +169,13 @@ def _tell_identities(args: argparse.Namespace) -> int:
     return 0
 
 
+def _looks(args: argparse.Namespace) -> dict[str, float]:
+    return {} if args.look_within is None else {"frontal_deg": args.look_within}
+
+
 def _counts(make: Callable[..., Any], mixtures: int) -> dict[str, int]:
     """The numbers of a set as it is by default, in proportion to that of its first part."""
     parameters = inspect.signature(make).parameters
-    counts = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
+    counts = {name: each.default for name, each in parameters.items() if isinstance(each.default, int)}
     first = next(iter(counts.values()))
     return {name: round(count * mixtures / first) for name, count in counts.items()}

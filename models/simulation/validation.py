@@ -113,9 +113,15 @@ class SceneValidationSet:
     reopening: tuple[Scene, ...]
 
 
-def scene_validation_set(material: Material, scenes: int = 120, reopening: int = 30) -> SceneValidationSet:
-    """The set for target speech hearing; raises AudioError without heads or with too few speakers."""
-    simulator = SceneSimulator(SCENE_VALIDATION, material.speech, material.noise, material.heads)
+def scene_validation_set(
+    material: Material, scenes: int = 120, reopening: int = 30, frontal_deg: float = SCENE_VALIDATION.frontal_deg
+) -> SceneValidationSet:
+    """The set for target speech hearing, where looks meet the target within `frontal_deg` of the front.
+
+    Nothing else in it depends on that angle. Raises AudioError without heads or with too few speakers.
+    """
+    recipe = replace(SCENE_VALIDATION, frontal_deg=frontal_deg)
+    simulator = SceneSimulator(recipe, material.speech, material.noise, material.heads)
     length = int(SCENE_SECONDS * SAMPLE_RATE)
     gate = faded_gate(length, int(SILENT_FROM_S * SAMPLE_RATE), int(SILENT_TO_S * SAMPLE_RATE))
     return SceneValidationSet(

@@ -43,3 +43,15 @@ def test_the_target_reopens_after_two_silent_seconds(starter):
     energy = [float(np.sum(scene.target[:, int(a * 16000) : int(b * 16000)] ** 2)) for a, b in ((0, 1.5), (1.7, 3.4))]
     assert energy[1] < 1e-3 * energy[0]
     assert np.any(scene.target[:, int(3.6 * 16000) :])
+
+
+def test_the_angle_of_the_look_changes_the_look_alone(starter):
+    usual, turned = (scene_validation_set(starter[1], 4, 0, degrees).scenes for degrees in (10.0, 30.0))
+    for first, second in zip(usual, turned, strict=True):
+        assert second.look_azimuth_deg[0] == pytest.approx(3 * first.look_azimuth_deg[0])
+        assert second.look_azimuth_deg[1:] == first.look_azimuth_deg[1:]
+        assert first.look.shape == second.look.shape
+        assert not np.array_equal(first.look, second.look)
+        # The level of scene and look is a common one.
+        scale = np.sum(first.mixture * second.mixture) / np.sum(first.mixture**2)
+        np.testing.assert_allclose(second.mixture, scale * first.mixture, atol=1e-5)
