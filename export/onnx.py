@@ -98,14 +98,15 @@ class Step(nn.Module):
         return enhanced, *flat.values()
 
 
-def export_graph(model: nn.Module) -> onnx.ModelProto:
+def export_graph(model: nn.Module, rings: bool = True) -> onnx.ModelProto:
     """Export the one-frame step of a model, which must be on the CPU and in evaluation mode.
 
     Inputs `spectrum` [1, C, 1, F, 2] (or `audio` [1, C, 1, samples] if `window` is None), the model's `extra_inputs`,
     and `state.<path>`; outputs `enhanced` (or the model's `output`) and `state.<path>.next`; all float32 with static
     shapes. Batch norms and every other constant expression are folded.
 
-    Of a state in `Rings` the output is the new entry alone.
+    Of a state in `Rings` the output is the new entry alone; without `rings` it is the whole memory, moved by one, for
+    runtimes that know no rings.
 
     Raises
     ------
@@ -115,7 +116,7 @@ def export_graph(model: nn.Module) -> onnx.ModelProto:
     step = Step(model)
     inputs = (*(torch.randn(port.shape) for port in step.ports), *flatten_state(step.structure).values())
     graph = trace(step, inputs, step.input_names, step.output_names, type(model).__name__)
-    return emit_entries(graph, [f"state.{path}" for path in ring_paths(step.structure)])
+    return emit_entries(graph, [f"state.{path}" for path in ring_paths(step.structure)]) if rings else graph
 
 
 def trace(

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hearloop.export import ExportError, export_bundle
+from hearloop.export.onnx import export_graph
 from hearloop.export.verify import excitation_spectrum
 from hearloop.models.streaming.attention import WindowAttention
 from hearloop.models.streaming.state import Rings
@@ -16,6 +17,7 @@ from hearloop.models.target.attention import FrameAttention
 from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.engine import open_engine
 from hearloop.runtime.errors import BundleError, HearloopError
+from hearloop.runtime.states import load_step
 
 FRAMES = 60
 WINDOW = 7
@@ -95,6 +97,17 @@ def test_each_engine_gives_what_pytorch_gives_long_after_the_memory_is_full(mode
     spectrum = excitation_spectrum(model, FRAMES)
     expected = model(spectrum, model.initial_state(1))[0].numpy()
     assert np.abs(run(open_engine(bundle, engine), spectrum) - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("engine", ["ort", "compiled"])
+def test_without_rings_the_step_gives_whole_memories_and_the_same_sound(model, tmp_path, engine):
+    path = tmp_path / "whole.onnx"
+    onnx.save(export_graph(model, rings=False), path)
+    running = open_engine(load_step(path), engine)
+    assert all(state.kind == "carry" for state in running.info.states)
+    spectrum = excitation_spectrum(model, FRAMES)
+    expected = model(spectrum, model.initial_state(1))[0].numpy()
+    assert np.abs(run(running, spectrum) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(("first", "second"), [("ort", "compiled"), ("compiled", "ort"), ("ort", "ort")])
