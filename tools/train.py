@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         args.tensorboard,
     )
     training.stop.listen()
+    training.clock.listen()
     steps, score = run_on(fabric, training.run)
     if fabric.is_global_zero:
         print(f"{args.out / 'best.pt'}: score {score:.2f} on validation, after {steps} steps at most")

@@ -1,7 +1,6 @@
 """The training loop."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..simulation.corpus import SAMPLE_RATE
 from ..streaming.lookahead import lookahead_price
 from .average import WeightAverage
 from .checkpoint import read_checkpoint, write_checkpoint
+from .clock import TrainingClock
 from .compiled import compile_layers
 from .journal import Journal
 from .machines import StopRequest, is_cpu, summed
@@ -49,9 +49,9 @@ class Training:
         self.task, self.facts = task, facts
         self.configuration, self.settings = task.configuration, task.configuration.training
         self.out, self.start, self.tensorboard = out, start, tensorboard
-        self.step, self.seconds_before, self.best_score = 0, 0.0, -math.inf
+        self.step, self.best_score = 0, -math.inf
         self.quality: list[dict[str, Any]] = []
-        self.stop = StopRequest()
+        self.stop, self.clock = StopRequest(), TrainingClock()
 
     def run(self, fabric: Fabric) -> tuple[int, float]:
         """Train until the budget is spent or a signal (SIGINT, SIGTERM) asks to stop; resumes from last.pt.
@@ -91,10 +91,11 @@ class Training:
             processes=fabric.world_size,
             workers=settings.workers,
         )
-        started, losses, logged_step = time.monotonic(), 0.0, self.step
+        losses, logged_step = 0.0, self.step
+        self.clock.start()
         bar = tqdm(disable=not fabric.is_global_zero, initial=self.step, unit="step", mininterval=5)
         while True:
-            self.seconds = self.seconds_before + time.monotonic() - started
+            self.clock.tick()
             progress, stopped = self._decide()
             if stopped or progress >= 1:
                 break
@@ -148,7 +149,7 @@ class Training:
         """The spent part of the budget, 0..1."""
         if self.settings.steps > 0:
             return self.step / self.settings.steps
-        return self.seconds / (60 * self.settings.minutes)
+        return self.clock.seconds / (60 * self.settings.minutes)
 
     def _learning_rate(self, progress: float) -> float:
         """Linear warm-up by steps, then a cosine over the budget."""
@@ -171,7 +172,7 @@ class Training:
             self.journal.write(
                 {
                     "step": self.step,
-                    "minutes": round(self.seconds / 60, 2),
+                    "minutes": round(self.clock.seconds / 60, 2),
                     "audio_hours": round(self._audio_hours(), 3),
                     "learning_rate": self.optimiser.param_groups[0]["lr"],
                     "loss": round(loss, 4),
@@ -186,7 +187,7 @@ class Training:
         return self.step * self.settings.batch * self.settings.seconds / 3600
 
     def _content(self) -> dict[str, Any]:
-        facts = {"steps": self.step, "audio_hours": self._audio_hours(), "minutes": self.seconds / 60}
+        facts = {"steps": self.step, "audio_hours": self._audio_hours(), "minutes": self.clock.seconds / 60}
         return {
             **self._identity(),
             "weights": {name: value.cpu() for name, value in self.average.weights.items()},
@@ -206,7 +207,7 @@ class Training:
             "weights": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
-            "seconds": self.seconds,
+            "seconds": self.clock.seconds,
             "best_score": self.best_score,
         }
         write_checkpoint(self.out / "last.pt", {**self._content(), "resume": resume})
@@ -226,7 +227,7 @@ class Training:
         self.model.load_state_dict(resume["weights"])
         self.average.load(content["weights"])
         self.optimiser.load_state_dict(resume["optimiser"])
-        self.step, self.seconds_before = resume["step"], resume["seconds"]
+        self.step, self.clock.seconds = resume["step"], resume["seconds"]
         # Runs of the first version chose by the improvement alone: their best is measured anew.
         self.best_score = resume.get("best_score", -math.inf)
         self.quality = content["quality"]
