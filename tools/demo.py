@@ -7,7 +7,10 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
+from ..runtime.auto_engine import Compilation
 from ..runtime.bundle import BundleInfo, load_bundle
+from ..runtime.compiler.cache import lookup
+from ..runtime.compiler.compiled import Options
 from ..runtime.engine import ENGINES
 from ..runtime.errors import HearloopError
 from ..runtime.live import LiveLoop
@@ -30,6 +33,10 @@ def run(options: argparse.Namespace) -> int:
     device = SoftwareDevice.from_file(options.recording)
     noisy, rate = soundfile.read(options.recording, dtype="float32", always_2d=True)
     folder = _writable(options.out)
+    if options.engine == "auto" and lookup(bundle, Options()) is None:
+        # Later on it happens beside the running sound; on two cores that costs the first ten seconds a frame or two.
+        print("compiling the model, this once", flush=True)
+        Compilation(bundle).engine()
     loop = LiveLoop(bundle, device, options.engine)
     print(f"{options.recording.name}, {len(noisy) / rate:.1f} s, through the real-time loop", flush=True)
     _listen(loop, len(noisy) / rate)

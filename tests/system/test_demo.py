@@ -48,11 +48,22 @@ def test_what_a_model_without_effect_lets_through_lines_up_with_the_input(make_b
 def test_the_table_tells_model_latency_ledger_times_and_misses(make_bundle, recording, tmp_path, capsys):
     assert demo("--model", make_bundle(name="halver", gain=0.5), "--recording", recording, "--out", tmp_path) == 0
     printed = capsys.readouterr().out
-    for wanted in ("halver", "192 samples = 12 ms", "lookahead", "worker", "total", "p50", "p99", "missed deadlines"):
+    for wanted in ("halver", "192 samples = 12 ms", "lookahead", "total", "p50", "p99", "missed deadlines"):
         assert wanted in printed
     rows = [line.split() for line in printed.splitlines() if " samples " in line and line.startswith("  ")]
     *delays, total = (float(row[row.index("samples") - 1]) for row in rows)
     assert sum(delays) == pytest.approx(total, abs=0.01 * len(delays))
+
+
+def test_the_first_demo_of_a_model_runs_in_machine_code_from_its_first_frame(
+    make_bundle, recording, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("HEARLOOP_CACHE", str(tmp_path / "cache"))
+    for said in (True, False):
+        assert demo("--model", make_bundle(), "--recording", recording, "--out", tmp_path) == 0
+        printed = capsys.readouterr().out
+        assert ("compiling the model, this once" in printed) is said
+        assert "inside the audio callback" in printed
 
 
 def test_the_picture_is_a_png_of_a_size_to_look_at(make_bundle, recording, tmp_path):
