@@ -226,7 +226,13 @@ class Training:
         resume = content["resume"]
         self.model.load_state_dict(resume["weights"])
         self.average.load(content["weights"])
-        self.optimiser.load_state_dict(resume["optimiser"])
+        try:
+            self.optimiser.load_state_dict(resume["optimiser"])
+        except ValueError as error:
+            raise HearloopError(
+                f"{self.out / 'last.pt'} was written with another optimiser ({error}); "
+                "expected another output folder, and --from this file to take over its weights"
+            ) from error
         self.step, self.clock.seconds = resume["step"], resume["seconds"]
         # Runs of the first version chose by the improvement alone: their best is measured anew.
         self.best_score = resume.get("best_score", -math.inf)

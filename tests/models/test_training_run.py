@@ -244,3 +244,15 @@ def test_a_log_that_an_older_version_began_keeps_its_columns(tmp_path):
     (tmp_path / "log.csv").write_text("step,loss\n1,3\n")
     Journal(tmp_path).write({"step": 2, "loss": 2.0, "score": 5.0})
     assert (tmp_path / "log.csv").read_text().split() == ["step,loss", "1,3", "2,2.0"]
+
+
+def test_a_run_of_another_optimiser_is_not_continued_but_told_how_to_go_on(folders, tmp_path):
+    run(folders, tmp_path / "old", "--steps=1")
+    path = tmp_path / "old" / "last.pt"
+    content = read_checkpoint(path)
+    weights = [torch.nn.Parameter(torch.zeros(2))]
+    content["resume"]["optimiser"] = torch.optim.AdamW(weights).state_dict()
+    write_checkpoint(path, content)
+    with pytest.raises(HearloopError, match=r"another optimiser.*--from"):
+        run(folders, tmp_path / "old", "--steps=2")
+    assert run(folders, tmp_path / "new", "--steps=1", f"--from={path}") == 0
