@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     noisy, rate = soundfile.read(options.recording, dtype="float32", always_2d=True)
     folder = _writable(options.out)
     if options.engine == "auto" and lookup(bundle, Options()) is None:
-        # Later on it happens beside the running sound; on two cores that costs the first ten seconds a frame or two.
+        # Later on it happens beside the running sound; on two cores that cost the first ten seconds up to five frames.
         print("compiling the model, this once", flush=True)
         Compilation(bundle).engine()
     loop = LiveLoop(bundle, device, options.engine)
