@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hearloop.models.evaluation.ratio import si_sdr
 from hearloop.models.training.loss import Loss, LossWeights
 from hearloop.models.training.metrics import si_sdr_db
 
@@ -33,6 +34,16 @@ def test_identity_sign_and_offset_do_not_matter_and_silence_is_finite():
     assert torch.allclose(si_sdr_db(estimate + 5, target), si_sdr_db(estimate, target), atol=0.01)
     assert torch.all(si_sdr_db(torch.zeros_like(target), target) <= -79.9)
     assert torch.all(si_sdr_db(estimate, torch.zeros_like(target)) <= -79.9)
+
+
+def test_evaluation_and_training_measure_the_same():
+    target = noise(8, 3, 4000) + 0.2
+    target[2] = 0
+    estimate = torch.stack([0.5 * target[0] + 0.1 * noise(9, 4000), -target[1], noise(10, 4000)])
+    expected = si_sdr_db(estimate, target).numpy()
+    found = [si_sdr(one.numpy(), other.numpy()) for one, other in zip(estimate, target, strict=True)]
+    assert found == pytest.approx(expected, abs=0.01)
+    assert si_sdr(estimate.numpy(), target.numpy()) == pytest.approx(expected.mean(), abs=0.01)
 
 
 def enhancement_loss():
