@@ -1,6 +1,7 @@
 """Write a PyTorch model as a bundle: graph, description, golden vectors; verified first."""
 
 import copy
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -76,6 +77,15 @@ def export_bundle(
     return info
 
 
+def fingerprint(model: nn.Module) -> str:
+    """Twelve digits that tell these weights from all others; the version of a bundle."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def write(graph: onnx.ModelProto, path: Path, check: Callable[[Path], object] = onnx.checker.check_model) -> None:
     """Put a model where it belongs in one move, if `check` does not object to the file."""
     handle, temporary = tempfile.mkstemp(suffix=".onnx", prefix=f".{path.stem}-", dir=path.parent)
@@ -116,6 +126,7 @@ def _describe(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         macs_per_frame=macs_per_step(graph),
         license=license,
+        version=fingerprint(model),
         comment=comment,
         level_reference=str(getattr(model, "level_reference", BundleInfo.level_reference)),
         training=training,

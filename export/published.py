@@ -15,6 +15,7 @@ from ..models.published.mambattention import MambAttentionOnSound
 from ..models.published.recording import Recording
 from ..runtime.bundle import BundleInfo
 from ..runtime.errors import HearloopError
+from ..runtime.voice import steering_path
 from .bundle import export_bundle
 from .recording import export_recording
 from .steering import export_steering
@@ -178,7 +179,7 @@ def export_published(
         comment=comment,
     )
     if hasattr(model, "steering"):
-        export_steering(model, output.with_name(f"{output.stem}-steering.onnx"))
+        export_steering(model, steering_path(output))
     return info
 
 

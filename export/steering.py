@@ -9,16 +9,18 @@ import copy
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from torch import nn
 
-from .bundle import write
+from ..runtime.voice import ENROLL_VERSION
+from .bundle import fingerprint, write
 from .onnx import ExportError, trace
 from .verify import TOLERANCE
 
 
-def export_steering(model: nn.Module, path: str | Path) -> None:
+def export_steering(model: nn.Module, path: str | Path, enroll: nn.Module | None = None) -> None:
     """Write the steering of a target model: input "embedding" [1, E], output "map" as the step of the model takes it.
 
     Parameters
@@ -26,6 +28,8 @@ def export_steering(model: nn.Module, path: str | Path) -> None:
     model : nn.Module
         With `steering`, and the port "embedding" in `extra_inputs`.
     path : str or Path
+    enroll : nn.Module, optional
+        The enrolment network that it was trained with: voices of another one are refused then.
 
     Raises
     ------
@@ -44,4 +48,6 @@ def export_steering(model: nn.Module, path: str | Path) -> None:
         error = float(np.abs(found - expected).max() / np.abs(expected).max())
         if not error <= TOLERANCE:
             raise ExportError(f"the exported steering gives another map: relative error {error:.1e}")
+    if enroll is not None:
+        onnx.helper.set_model_props(graph, {ENROLL_VERSION: fingerprint(enroll)})
     write(graph, Path(path))

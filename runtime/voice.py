@@ -13,6 +13,9 @@ from .errors import AudioError, BundleError, HearloopError
 from .frontend import Analysis
 from .resample import ratio
 
+# In the metadata of a steering: the version of the enrolment network that it was trained with.
+ENROLL_VERSION = "enroll_version"
+
 
 @dataclass(frozen=True, eq=False)
 class Voice:
@@ -94,7 +97,8 @@ def steering_map(target: str | Path | Bundle, voice: Voice) -> np.ndarray:
     Raises
     ------
     BundleError
-        If the model takes no voice, its steering is missing, or is made for embeddings of another size.
+        If the model takes no voice, its steering is missing, or was trained with another enrolment network than the one
+        that made the embedding.
     """
     bundle = target if isinstance(target, Bundle) else load_bundle(target)
     port = _voice_port(bundle.info)
@@ -112,6 +116,12 @@ def steering_map(target: str | Path | Bundle, voice: Voice) -> np.ndarray:
         raise BundleError(
             f"the voice has {len(voice.embedding)} values, as {voice.model!r} makes it; "
             f"{path.name} expects {given.shape[-1]}"
+        )
+    expected = session.get_modelmeta().custom_metadata_map.get(ENROLL_VERSION, voice.version)
+    if voice.version != expected:
+        raise BundleError(
+            f"the voice was heard by {voice.model!r} of version {voice.version}; {path.name} was trained with version "
+            f"{expected}: enroll the voice again with that one"
         )
     (found,) = session.run(None, {given.name: voice.embedding[np.newaxis].astype(np.float32)})
     if np.shape(found) != port.shape:

@@ -59,6 +59,7 @@ def _trained(options: argparse.Namespace) -> BundleInfo:
     from ..export import export_bundle
     from ..export.steering import export_steering
     from ..models.training.checkpoint import model_of_checkpoint, read_checkpoint
+    from ..runtime.voice import steering_path
 
     checkpoint = options.trained or options.checkpoint
     if checkpoint is None:
@@ -80,7 +81,8 @@ def _trained(options: argparse.Namespace) -> BundleInfo:
         comment=options.comment,
     )
     if hasattr(model, "steering"):
-        export_steering(model, options.output.with_name(f"{options.output.stem}-steering.onnx"))
+        enroll = model_of_checkpoint(content, "enroll") if "enroll" in (content.get("parts") or {}) else None
+        export_steering(model, steering_path(options.output), enroll)
     return info
 
 

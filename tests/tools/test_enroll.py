@@ -8,14 +8,14 @@ import soundfile
 import torch
 
 from hearloop.export import export_bundle
-from hearloop.export.steering import export_steering
 from hearloop.models import build
 from hearloop.models.simulation.sphere import spherical_head
 from hearloop.models.simulation.starter import synthetic_voice
+from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.controls import Controls
 from hearloop.runtime.errors import BundleError, HearloopError
 from hearloop.runtime.profiles import read_profile
-from hearloop.runtime.voice import Voice, hear_voice, steering_map, steering_path
+from hearloop.runtime.voice import Voice, hear_voice, steering_map
 from hearloop.tools.main import main
 from hearloop.tools.voices import VoiceKeys
 
@@ -24,14 +24,29 @@ RATE = 16000
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Untrained: a small enrolment, and a target model with its steering."""
+    """Untrained, of one checkpoint as the training leaves it: an enrolment, and a target model with its steering."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models")
-    enroll = build("enroll", channels=8, hidden=6, blocks=1, embedding=12).eval()
-    export_bundle(enroll, folder / "enroll.onnx", name="enroll", license="CC0-1.0")
-    target = build("target", channels=8, hidden=6, blocks=1, heads=2, memory=5, query=2, embedding=12).eval()
-    export_bundle(target, folder / "target.onnx", name="target", license="CC0-1.0")
-    export_steering(target, steering_path(folder / "target.onnx"))
+    sizes = {
+        "target": {"channels": 8, "hidden": 6, "blocks": 1, "heads": 2, "memory": 5, "query": 2, "embedding": 12},
+        "enroll": {"channels": 8, "hidden": 6, "blocks": 1, "embedding": 12},
+    }
+    content = {
+        "model": "target",
+        "config": {},
+        "parts": {name: {"model": name, "config": config} for name, config in sizes.items()},
+        "weights": {
+            f"{name}.{key}": value
+            for name, config in sizes.items()
+            for key, value in build(name, **config).state_dict().items()
+        },
+        "training": {},
+        "quality": [],
+    }
+    torch.save(content, folder / "best.pt")
+    for name in sizes:
+        output = str(folder / f"{name}.onnx")
+        assert main(["export", str(folder / "best.pt"), output, "--part", name, "--license", "CC0-1.0"]) == 0
     return folder
 
 
@@ -135,8 +150,9 @@ def test_an_unknown_profile_is_told_with_those_that_are_known(models, look):
 
 
 def test_the_map_of_a_voice_fits_the_target_model(models):
+    version = load_bundle(models / "enroll.onnx").info.version
     embedding = np.full(12, 12**-0.5, np.float32)
-    found = steering_map(models / "target.onnx", Voice(embedding, "enroll", "1"))
+    found = steering_map(models / "target.onnx", Voice(embedding, "enroll", version))
     assert found.shape == (1, 8, 1, 97)
     assert np.isfinite(found).all()
     assert found.std() > 0
@@ -154,6 +170,20 @@ def test_voices_and_models_that_do_not_belong_together_are_told(models, tmp_path
     lonely.write_bytes((models / "target.onnx").read_bytes())
     with pytest.raises(BundleError, match="no such file"):
         steering_map(lonely, voice)
+
+
+def test_a_voice_that_was_enrolled_with_other_weights_is_refused(models, look, tmp_path, capsys):
+    """Its values mean something else: they would steer the model to nobody, or to somebody else."""
+    torch.manual_seed(1)
+    other = build("enroll", channels=8, hidden=6, blocks=1, embedding=12).eval()
+    export_bundle(other, tmp_path / "enroll.onnx", name="enroll", license="CC0-1.0")
+    enroll(tmp_path, look)
+    with pytest.raises(
+        BundleError, match=r"the voice was heard by 'enroll' of version \w{12}; .* enroll the voice again"
+    ):
+        steering_map(models / "target.onnx", read_profile("Ada").voice)
+    enroll(models, look, "Ada", "--overwrite")
+    assert np.isfinite(steering_map(models / "target.onnx", read_profile("Ada").voice)).all()
 
 
 def process(models, look, tmp_path, *more):
@@ -196,7 +226,8 @@ def test_a_wrong_choice_of_voice_is_told_and_nothing_is_written(models, look, tm
 
 def test_a_key_goes_from_voice_to_voice_and_a_voice_that_does_not_fit_is_told_before_any_sound(models):
     embeddings = np.eye(2, 12, dtype=np.float32)
-    voices = {name: Voice(embedding, "enroll", "1") for name, embedding in zip("ab", embeddings, strict=True)}
+    version = load_bundle(models / "enroll.onnx").info.version
+    voices = {name: Voice(embedding, "enroll", version) for name, embedding in zip("ab", embeddings, strict=True)}
     controls, model = Controls(), str(models / "target.onnx")
     controls.steer(steering_map(model, voices["a"]))
     keys = VoiceKeys(controls, model, voices)
