@@ -31,7 +31,8 @@ class NetworkOfCheckpoint:
     def __init__(self, path: str, part: str | None = None):
         content = read_checkpoint(path)
         self._model = model_of_checkpoint(content, part)
-        self.name = f"{part or content['model']} ({Path(path).name})"
+        # Every run leaves a best.pt; its folder tells which run it was.
+        self.name = f"{part or content['model']} ({'/'.join(Path(path).absolute().parts[-2:])})"
         self.task = str(self._model.task)
         pair = window_pair(str(self._model.window))
         self._late = pair.lookahead + pair.hop_length * self._frames_late
