@@ -244,10 +244,8 @@ def parse_info(text: str, where: str) -> BundleInfo:
         golden=golden_from_json(content["golden"], where) if content.get("golden") is not None else None,
         mode=read.choice("mode", MODES) if "mode" in content else "stream",  # bundles of before say nothing
     )
-    if info.mode == "file":
-        _check_file(info, where)
-    if window is not None:
-        _check_front_end(info, where)
+    check = _check_file if info.mode == "file" else _check_front_end
+    check(info, where)
     if read.integer("latency_samples", 0) != info.latency_samples:
         raise BundleError(
             f"{where}: key 'latency_samples' is {content['latency_samples']}, but frame {info.frame} + lookahead "
@@ -272,6 +270,28 @@ def _check_file(info: BundleInfo, where: str) -> None:
 
 
 def _check_front_end(info: BundleInfo, where: str) -> None:
+    content: tuple[int, ...]
+    if info.front_end == "stft":
+        _check_window(info, where)
+        role, content, axes = "spectrum", (info.windows.bins, 2), "bins, real and imaginary part"
+    else:
+        role, content, axes = "audio", (info.frame,), "samples"
+    for direction, channels in (("inputs", info.channels_in), ("outputs", info.channels_out)):
+        ports = [port for port in getattr(info, direction) if port.role == role]
+        if info.task == "enroll" and direction == "outputs":
+            continue  # it gives the embedding of a voice
+        if len(ports) != 1:
+            raise BundleError(f"{where}: key {direction!r} has {len(ports)} ports with role {role!r}, expected one")
+        port = ports[0]
+        expected_shape = (1, channels, 1, *content)
+        if port.shape != expected_shape:
+            raise BundleError(
+                f"{where}: key '{direction}', port {port.name!r}: shape {list(port.shape)}, expected "
+                f"{list(expected_shape)} (batch, channels, frames, {axes})"
+            )
+
+
+def _check_window(info: BundleInfo, where: str) -> None:
     pair = info.windows
     if info.frame != pair.hop_length:
         raise BundleError(f"{where}: key 'frame' is {info.frame}, but window {info.window!r} has {pair.hop_length}")
@@ -281,19 +301,6 @@ def _check_front_end(info: BundleInfo, where: str) -> None:
             f"{where}: key 'lookahead' is {info.lookahead}, but window {info.window!r} has {pair.lookahead}; expected "
             f"that or whole frames of {info.frame} more"
         )
-    for direction, channels in (("inputs", info.channels_in), ("outputs", info.channels_out)):
-        ports = [port for port in getattr(info, direction) if port.role == "spectrum"]
-        if info.task == "enroll" and direction == "outputs":
-            continue  # it gives the embedding of a voice
-        if len(ports) != 1:
-            raise BundleError(f"{where}: key {direction!r} has {len(ports)} ports with role 'spectrum', expected one")
-        port = ports[0]
-        expected_shape = (1, channels, 1, pair.bins, 2)
-        if port.shape != expected_shape:
-            raise BundleError(
-                f"{where}: key '{direction}', port {port.name!r}: shape {list(port.shape)}, expected "
-                f"{list(expected_shape)} (batch, channels, frames, bins, real and imaginary part)"
-            )
 
 
 def _check_golden(info: BundleInfo, golden: Golden, where: str) -> None:

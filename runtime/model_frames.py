@@ -1,4 +1,4 @@
-"""One frame through a model: analysis, engine, synthesis, and what to do when the model fails."""
+"""One frame through a model of spectra: analysis, engine, synthesis, and what to do when the model fails."""
 
 from typing import NamedTuple, Protocol
 
@@ -81,13 +81,7 @@ class SpectralFrames:
         wet = np.zeros((info.sources * channels, info.windows.bins), np.complex64)
         one_for_all = info.sources > 1 and channels > 1
         ports = [port for port in info.inputs if port.role == "embedding"]
-        values = sum(int(np.prod(port.shape)) for port in ports)
-        if voice_target is None or not len(voice_target):
-            voice_target = np.zeros(values, np.float32)
-        if len(voice_target) != values:
-            raise BundleError(
-                f"the map of the voice has {len(voice_target)} values; model {info.name!r} takes {values}"
-            )
+        voice_target = voice_values(info, voice_target)
         self.record = SpectralRecord(
             self.analysis.record,
             self.synthesis.record,
@@ -138,6 +132,19 @@ class SpectralFrames:
         self.record.voice[:] = self.record.voice_target
         for engine in self.engines:
             engine.reset()
+
+
+def voice_values(info: BundleInfo, voice_target: np.ndarray | None) -> np.ndarray:
+    """The map of the voice that a model is to hear: that of the controls, else zeros; empty if the model takes none.
+
+    Raises BundleError if it has another size.
+    """
+    values = sum(int(np.prod(port.shape)) for port in info.inputs if port.role == "embedding")
+    if voice_target is None or not len(voice_target):
+        return np.zeros(values, np.float32)
+    if len(voice_target) != values:
+        raise BundleError(f"the map of the voice has {len(voice_target)} values; model {info.name!r} takes {values}")
+    return voice_target
 
 
 def streams(info: BundleInfo, channels: int) -> int:

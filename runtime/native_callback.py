@@ -23,6 +23,7 @@ from .native_pace import DERAILED, MODE, judge_frame, keep_pace, model_is_heard,
 from .outputstage import StageRecord, output_stage
 from .records import Counts, Matrix, Table, Vector, fetch_from
 from .rings import END, write
+from .sample_frames import begin_samples, copy_samples, fetch_samples, finish_samples
 from .stages import ON, OUT_QUEUE, SAFETY, begin_laps, lap
 from .telemetry import TimesRecord, add
 from .traffic import ENTERED, INPUTS, LEFT, OUTPUTS, STREAM, THREAD, XRUNS, note_block
@@ -31,7 +32,7 @@ from .wetpath import FAILED_FRAMES, emit, fetch_path, give, next_frame, take
 # Places in `StreamRecord.counts`, which goes on from one stream to the next.
 FRAMES, LATE_BY_COMPUTE, LATE_BY_SCHEDULING, LATE_BY_HOST, FAILURES = range(5)
 # Columns of `StreamRecord.places`, one row for each stream through the model.
-MEMORY, CONSTANTS, SPECTRUM_IN, SPECTRUM_OUT, VOICE_IN = range(5)
+MEMORY, CONSTANTS, SIGNAL_IN, SIGNAL_OUT, VOICE_IN = range(5)
 
 SILENCE = 0  # address of no stream
 CONTINUE = 0  # paContinue
@@ -43,7 +44,8 @@ _ulong = types.uint32 if ctypes.sizeof(ctypes.c_ulong) == 4 else types.uint64
 
 class StreamRecord(NamedTuple):
     path: int  # address of the image of a PathRecord
-    frames: int  # of a SpectralRecord
+    frames: int  # of a SpectralRecord, or of a SampleRecord
+    on_samples: bool  # which of the two
     step: int  # of the C function that is the model
     reset: int
     places: Table
@@ -84,9 +86,31 @@ def reset_model(address):
 
 
 @kernel("boolean(int64, boolean)")
+def step_on_samples(address, runs):
+    """The same as `step_model`, for a model that works on samples."""
+    stream = fetch_stream(address)
+    path, frames, places = fetch_path(stream.path), fetch_samples(stream.frames), stream.places[0]
+    begin_samples(stream.frames, path.frame)
+    if not runs:
+        finish_samples(stream.frames, False, path.wet)
+        return True
+    copy_samples(path.frame, carray(pointer(places[SIGNAL_IN]), path.frame.shape, np.float32))
+    if frames.voice.shape[0]:
+        copy_values(frames.voice, carray(pointer(places[VOICE_IN]), (frames.voice.shape[0],), np.float32))
+    call(stream.step, places[MEMORY], places[CONSTANTS])
+    copy_samples(carray(pointer(places[SIGNAL_OUT]), frames.made.shape, np.float32), frames.made)
+    fine = finish_samples(stream.frames, True, path.wet)
+    if not fine:
+        reset_model(address)
+    return fine
+
+
+@kernel("boolean(int64, boolean)")
 def step_model(address, runs):
     """Turn the frame that is complete into a wet one; False if the model has failed. If it rests, wet is dry."""
     stream = fetch_stream(address)
+    if stream.on_samples:
+        return step_on_samples(address, runs)
     path, frames = fetch_path(stream.path), fetch_frames(stream.frames)
     begin(stream.frames, path.frame)
     if not runs:
@@ -96,8 +120,8 @@ def step_model(address, runs):
     bins = frames.given.shape[1]
     for index in range(frames.streams):
         places = stream.places[index]
-        given = carray(pointer(places[SPECTRUM_IN]), (rows_in, bins), np.complex64)
-        made = carray(pointer(places[SPECTRUM_OUT]), (rows_out, bins), np.complex64)
+        given = carray(pointer(places[SIGNAL_IN]), (rows_in, bins), np.complex64)
+        made = carray(pointer(places[SIGNAL_OUT]), (rows_out, bins), np.complex64)
         copy_spectrum(frames.given[index * rows_in : (index + 1) * rows_in], given)
         if frames.voice.shape[0]:
             copy_values(frames.voice, carray(pointer(places[VOICE_IN]), (frames.voice.shape[0],), np.float32))

@@ -23,9 +23,9 @@ from .native_callback import (
     LATE_BY_HOST,
     LATE_BY_SCHEDULING,
     MEMORY,
+    SIGNAL_IN,
+    SIGNAL_OUT,
     SILENCE,
-    SPECTRUM_IN,
-    SPECTRUM_OUT,
     VOICE_IN,
     StreamRecord,
     callback,
@@ -37,6 +37,7 @@ from .outputstage import OutputStage
 from .records import Image
 from .resample import LONGEST_CHUNK
 from .rings import Ring
+from .sample_frames import SampleFrames
 from .session import REHEARSED_FRAMES, Setting, Telemetry, fade_out
 from .stages import ON
 from .telemetry import Times
@@ -127,7 +128,7 @@ class NativeSession:
     ):
         path = setting.make_wet_path(smallest if smallest == largest else None)
         assert isinstance(path, WetPath)
-        assert isinstance(path.frames, SpectralFrames)
+        assert isinstance(path.frames, SpectralFrames | SampleFrames)
         path.reset()  # the engine may have run before
         path.laps[ON] = model.log.wanted
         self.smallest, self.largest, self.chunk = smallest, largest, path.chunk
@@ -145,6 +146,7 @@ class NativeSession:
             StreamRecord(
                 path=path.image.address,
                 frames=frames.image.address,
+                on_samples=isinstance(frames, SampleFrames),
                 step=engine.step_address,
                 reset=engine.reset_address,
                 places=_places(frames),
@@ -215,13 +217,13 @@ class NativeSession:
             time.sleep(LEAVING_POLL_S)
 
 
-def _places(frames: SpectralFrames) -> np.ndarray:
-    """Where each stream through the model finds its memory, where spectra go in and come out, and the voice goes in."""
+def _places(frames: SpectralFrames | SampleFrames) -> np.ndarray:
+    """Where each stream through the model finds its memory, where signals go in and come out, and the voice goes in."""
     places = np.zeros((len(frames.engines), 5), np.int64)
     for row, engine, given, made in zip(places, frames.engines, frames.inputs, frames.outputs, strict=True):
         assert isinstance(engine, NativeEngine)
         row[MEMORY], row[CONSTANTS] = engine.memory.ctypes.data, engine.constants.ctypes.data
-        row[SPECTRUM_IN], row[SPECTRUM_OUT] = given.ctypes.data, made.ctypes.data
+        row[SIGNAL_IN], row[SIGNAL_OUT] = given.ctypes.data, made.ctypes.data
     for row, voice in zip(places, frames.voices, strict=False):
         row[VOICE_IN] = voice.ctypes.data
     return places

@@ -27,6 +27,7 @@ import numpy as np
 
 from .bundle import BundleInfo
 from .controls import Controls
+from .delay import delay_frame
 from .engine import Engine
 from .errors import BundleError
 from .kernels import kernel
@@ -38,6 +39,7 @@ from .records import Counts, Image, Matrix, Vector, fetch_from
 from .remix import remix
 from .resample import LONGEST_CHUNK, Resampler, ResamplerRecord, default_delay, ratio, resample
 from .safety import sanitise
+from .sample_frames import SampleFrames
 from .stages import IN_QUEUE, OUT_QUEUE, RESAMPLE, lap, new_laps
 
 BAND_GAIN_SMOOTHING_MS = 40.0
@@ -216,24 +218,8 @@ class WetPath:
 
 
 def _frames(engine: Engine, channels: int, laps: np.ndarray, controls: Controls | None) -> FrameModel:
-    info: BundleInfo = engine.info
-    if info.front_end == "stft":
-        return SpectralFrames(engine, channels, laps, None if controls is None else controls.voice_target)
-    raise BundleError(f"model {info.name!r}: front end {info.front_end!r} cannot be run yet; expected 'stft'")
-
-
-@kernel("void(float32[:, ::1], float32[:, ::1], float32[:, ::1])")
-def delay_frame(frame, delay, delayed):
-    """Delay each channel by the length of `delay`, which may be longer than a frame."""
-    channels, length = frame.shape
-    lookahead = delay.shape[1]
-    for channel in range(channels):
-        for n in range(length):
-            origin = n - lookahead
-            delayed[channel, n] = frame[channel, origin] if origin >= 0 else delay[channel, n]
-        for n in range(lookahead):
-            kept = n + length - lookahead
-            delay[channel, n] = frame[channel, kept] if kept >= 0 else delay[channel, n + length]
+    kind = SpectralFrames if engine.info.front_end == "stft" else SampleFrames
+    return kind(engine, channels, laps, None if controls is None else controls.voice_target)
 
 
 @kernel("boolean(float32[:, ::1], float32[:, ::1], float32[::1])")
