@@ -6,16 +6,14 @@ import torch
 from torch import nn
 
 from ...runtime.windows import window_pair
-from ..streaming.average import ExponentialAverage
+from ..features import CompressedSpectrum
 from ..streaming.compose import Chain, Residual
 from ..streaming.conv2d import CausalConv2d
 from ..streaming.recurrent import FrequencyGRU, TimeGRU
 from ..streaming.state import State
 from .bands import erb_filters
 
-COMPRESSION = 0.3
 LOUDEST_GAIN = 1.8  # a loss that does not know the level gives weights that stay far below it; see docs/training.md
-SILENCE_DBFS = -90.0
 
 
 class EnhanceSmall(nn.Module):
@@ -58,8 +56,7 @@ class EnhanceSmall(nn.Module):
         pair = window_pair(window)
         rate, stride = 16000, 4 if pair.bins > 128 else 2
         wide, kernel, padding = (pair.bins - 1) // stride, (1, 2 * stride), (0, stride // 2)
-        self.level = ExponentialAverage(time_constant=1.0 * rate / pair.hop_length)
-        self.silence = float((pair.analysis**2).sum()) * 10 ** (SILENCE_DBFS / 10)
+        self.features = CompressedSpectrum(window)
         self.split = nn.Sequential(
             nn.Conv2d(3, channels, kernel, (1, stride), padding, bias=False),
             nn.BatchNorm2d(channels),
@@ -84,7 +81,7 @@ class EnhanceSmall(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         return {
-            "level": self.level.initial_state(batch),
+            "level": self.features.initial_state(batch),
             "encoder": self.encoder.initial_state(batch),
             "blocks": self.blocks.initial_state(batch),
             "decoder": self.decoder.initial_state(batch),
@@ -92,7 +89,7 @@ class EnhanceSmall(nn.Module):
 
     def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Spectrum [B, 1, T, 257, 2] and state -> enhanced [B, 1, T, 257, 2] and the next state."""
-        features, level = self._features(spectrum, state["level"])
+        features, level = self.features(spectrum, state["level"])
         wide, encoder = self.encoder(self.split(features), state["encoder"])
         narrow = self.to_hidden((wide @ self.compress).permute(0, 2, 3, 1))
         narrow, blocks = self.blocks(narrow, state["blocks"])
@@ -102,19 +99,6 @@ class EnhanceSmall(nn.Module):
         turned = spectrum + torch.tanh(turn) * (spectrum @ self.quarter_turn)
         enhanced = LOUDEST_GAIN * torch.sigmoid(gain) * turned
         return enhanced, {"level": level, "encoder": encoder, "blocks": blocks, "decoder": decoder}
-
-    def _features(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """Compressed real part, imaginary part and magnitude, [B, 3, T, F], of the spectrum at a level of one."""
-        power = (spectrum * spectrum).sum(-1)
-        level, state = self.level(power.mean(-1).squeeze(1), state)
-        # The floor keeps digital silence silent: what is below it is not turned up.
-        level = level.clamp(min=self.silence)[:, None, :, None]
-        power = power / level + 1e-6
-        root = power ** (COMPRESSION / 2 - 0.5)
-        compressed = spectrum * (root / level.sqrt()).unsqueeze(-1)
-        magnitude = root * power.sqrt()
-        features = torch.cat([compressed, magnitude.unsqueeze(-1)], dim=-1)
-        return features.squeeze(1).permute(0, 3, 1, 2), state
 
 
 def _convolution_block(channels: int, bands: int) -> Residual:

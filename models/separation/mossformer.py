@@ -7,11 +7,11 @@ from torch import nn
 from torch.nn import functional
 
 from ...runtime.windows import window_pair
+from ..features import CompressedSpectrum
 from ..streaming.attention import HIDDEN
 from ..streaming.conv1d import CausalConv1d
 from ..streaming.linear_attention import DecayedLinearAttention
 from ..streaming.state import Rings, State
-from ..target.features import LevelledSpectrum
 from .masks import TalkerMasks
 
 FRAMES_PER_S = 125
@@ -197,8 +197,8 @@ class MossFormer(nn.Module):
         super().__init__()
         self.channels_out = talkers
         bins = window_pair(self.window).bins
-        self.level = LevelledSpectrum(self.window)
-        self.enter = nn.Linear(2 * bins, size)
+        self.features = CompressedSpectrum(self.window)
+        self.enter = nn.Linear(3 * bins, size)
         self.attention = nn.ModuleList(GatedAttention(size, keys, window, kernel=9) for _ in range(layers))
         self.memory = nn.ModuleList(GatedMemory(size, inner, kernel=9, taps=20) for _ in range(layers))
         self.leave = nn.Sequential(nn.LayerNorm(size), nn.PReLU(), nn.Linear(size, talkers * bins * 2))
@@ -209,13 +209,13 @@ class MossFormer(nn.Module):
     def initial_state(self, batch: int) -> State:
         layers = zip(self.attention, self.memory, strict=True)
         return {
-            "level": self.level.initial_state(batch),
+            "level": self.features.initial_state(batch),
             "layers": tuple({"attention": a.initial_state(batch), "memory": m.initial_state(batch)} for a, m in layers),
         }
 
     def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Mixture [B, 1, T, 257, 2] and state -> talkers [B, talkers, T, 257, 2] and the next state."""
-        features, level = self.level(spectrum, state["level"])
+        features, level = self.features(spectrum, state["level"])
         x = self.enter(features.permute(0, 2, 1, 3).flatten(2))
         followers = []
         for attention, memory, before in zip(self.attention, self.memory, state["layers"], strict=True):

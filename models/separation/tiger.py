@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..features import CompressedSpectrum
 from ..streaming.conv2d import CausalConv2d
 from ..streaming.state import State
 from ..target.attention import FrameAttention
-from ..target.features import LevelledSpectrum
 from .bands import BANDS, BandMerge, BandSplit
 from .masks import TalkerMasks
 from .scales import pooled, stretched
@@ -215,8 +215,8 @@ class Tiger(nn.Module):
     ):
         super().__init__()
         self.rounds, self.channels_out = rounds, talkers
-        self.level = LevelledSpectrum(self.window)
-        self.split = BandSplit(2, size)
+        self.features = CompressedSpectrum(self.window)
+        self.split = BandSplit(3, size)
         self.again = nn.Sequential(nn.Linear(size, size), nn.PReLU())
         self.frequency = FrequencyScales(size, channels, scales)
         self.bands = BandAttention(size, heads, query)
@@ -233,7 +233,7 @@ class Tiger(nn.Module):
     def initial_state(self, batch: int) -> State:
         paths = {"bands": self.bands, "time": self.time, "frames": self.frames}
         return {
-            "level": self.level.initial_state(batch),
+            "level": self.features.initial_state(batch),
             "rounds": tuple(
                 {name: path.initial_state(batch) for name, path in paths.items()} for _ in range(self.rounds)
             ),
@@ -241,7 +241,7 @@ class Tiger(nn.Module):
 
     def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Mixture [B, 1, T, 257, 2] and state -> talkers [B, talkers, T, 257, 2] and the next state."""
-        features, level = self.level(spectrum, state["level"])
+        features, level = self.features(spectrum, state["level"])
         x = split = self.split(features)
         followers = []
         for number, before in enumerate(state["rounds"]):

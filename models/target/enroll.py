@@ -5,12 +5,11 @@ from torch import nn
 
 from ...runtime.bundle import Port
 from ...runtime.windows import window_pair
+from ..features import CompressedSpectrum
 from ..streaming.average import ExponentialAverage
 from ..streaming.compose import Chain
-from ..streaming.conv2d import CausalConv2d
 from ..streaming.state import State
-from .features import LevelledSpectrum
-from .gridnet import along_frequency, along_time
+from .gridnet import along_frequency, along_time, bands_of, split_bins
 
 FORGETTING_S = 30.0  # long beside a look of 2 to 5 s, which therefore counts evenly; and the sums stay bounded
 
@@ -31,6 +30,8 @@ class Enroll(nn.Module):
     summary : int
         Values per bin that the embedding is made of.
     embedding : int
+    stride : int
+        Bins to a band.
 
     State: {"level", "conv", "blocks", "mean"}.
     """
@@ -40,13 +41,21 @@ class Enroll(nn.Module):
     channels_in = 2
     channels_out = 1
 
-    def __init__(self, channels: int = 48, hidden: int = 48, blocks: int = 2, summary: int = 16, embedding: int = 256):
+    def __init__(
+        self,
+        channels: int = 48,
+        hidden: int = 48,
+        blocks: int = 2,
+        summary: int = 16,
+        embedding: int = 256,
+        stride: int = 1,
+    ):
         super().__init__()
         pair = window_pair(self.window)
-        ears, bands = self.channels_in, pair.bins
+        bands = bands_of(pair.bins, stride)
         self.output = Port("embedding", "embedding", (1, 1, 1, embedding), "the voice so far, of unit norm")
-        self.level = LevelledSpectrum(self.window)
-        self.conv = CausalConv2d(2 * ears, channels, (3, 3), bands, padding=1)
+        self.features = CompressedSpectrum(self.window)
+        self.conv = split_bins(3 * self.channels_in, channels, pair.bins, stride)
         paths = [(along_frequency(channels, hidden), along_time(channels, hidden, bands)) for _ in range(blocks)]
         self.blocks = Chain(*(path for both in paths for path in both))
         self.summary = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, summary), nn.PReLU())
@@ -56,7 +65,7 @@ class Enroll(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         return {
-            "level": self.level.initial_state(batch),
+            "level": self.features.initial_state(batch),
             "conv": self.conv.initial_state(batch),
             "blocks": self.blocks.initial_state(batch),
             "mean": self.mean.initial_state(batch),
@@ -64,7 +73,7 @@ class Enroll(nn.Module):
 
     def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Spectrum [B, 2, T, 97, 2] and state -> after each frame the embedding so far, [B, 1, T, embedding]."""
-        features, level = self.level(spectrum, state["level"])
+        features, level = self.features(spectrum, state["level"])
         features, conv = self.conv(features, state["conv"])
         features, blocks = self.blocks(features.permute(0, 2, 3, 1), state["blocks"])
         frame = self.summary(features).flatten(2)

@@ -21,6 +21,25 @@ def along_time(channels: int, hidden: int, bands: int) -> Residual:
     return Residual(Chain(nn.LayerNorm(channels), TimeLSTM(channels, hidden, bands), nn.Linear(hidden, channels)))
 
 
+def bands_of(bins: int, stride: int) -> int:
+    """How many bands `split_bins` makes of so many bins."""
+    return bins if stride == 1 else (bins - 1) // stride
+
+
+def split_bins(channels_in: int, channels: int, bins: int, stride: int) -> CausalConv2d:
+    """Over three frames, and so many bins that bands overlap: [B, C, T, bins] -> [B, channels, T, bands]."""
+    width, padding = (3, 1) if stride == 1 else (2 * stride, stride // 2)
+    return CausalConv2d(channels_in, channels, (3, width), bins, stride, padding=padding)
+
+
+def merge_bands(channels: int, channels_out: int, bins: int, stride: int) -> CausalConvTranspose2d:
+    """The mirror image of `split_bins`."""
+    width, padding = (3, 1) if stride == 1 else (2 * stride, stride // 2)
+    bands = bands_of(bins, stride)
+    extra = bins - ((bands - 1) * stride + width - 2 * padding)
+    return CausalConvTranspose2d(channels, channels_out, (3, width), bands, stride, padding=padding, extra=extra)
+
+
 class Steering(nn.Module):
     """Embedding of a voice [B, E] -> map [B, channels, 1, bands] that the features are multiplied with."""
 
@@ -50,9 +69,11 @@ class CausalGridNet(nn.Module):
     blocks, heads : int
     window : int
         Past frames that attention sees.
-    bands : int
+    bins : int
     query : int
         Values per band and head in queries and keys.
+    stride : int
+        Bins to a band; 1 as published.
 
     State: {"conv", "blocks": one per block, "deconv"}.
     """
@@ -66,11 +87,13 @@ class CausalGridNet(nn.Module):
         blocks: int,
         heads: int,
         window: int,
-        bands: int,
+        bins: int,
         query: int,
+        stride: int = 1,
     ):
         super().__init__()
-        self.conv = CausalConv2d(channels_in, channels, (3, 3), bands, padding=1)
+        bands = bands_of(bins, stride)
+        self.conv = split_bins(channels_in, channels, bins, stride)
         self.blocks = nn.ModuleList(
             Chain(
                 along_frequency(channels, hidden),
@@ -79,7 +102,7 @@ class CausalGridNet(nn.Module):
             )
             for _ in range(blocks)
         )
-        self.deconv = CausalConvTranspose2d(channels, channels_out, (3, 3), bands, padding=1)
+        self.deconv = merge_bands(channels, channels_out, bins, stride)
 
     def initial_state(self, batch: int) -> State:
         return {
@@ -89,7 +112,7 @@ class CausalGridNet(nn.Module):
         }
 
     def forward(self, x: torch.Tensor, steering: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """[B, channels_in, T, F] and the map [B, channels, 1, F] -> [B, channels_out, T, F]."""
+        """[B, channels_in, T, bins] and the map [B, channels, 1, bands] -> [B, channels_out, T, bins]."""
         x, conv = self.conv(x, state["conv"])
         x, steering = x.permute(0, 2, 3, 1), steering.permute(0, 2, 3, 1)
         followers = []

@@ -161,6 +161,15 @@ CASES = {
         2,
         "model",
     ),
+    "target, two bins to a band": Case(
+        lambda: Steered(build("target", channels=8, hidden=6, blocks=2, heads=2, memory=6, query=2, stride=2)),
+        (2, 97, 2),
+        2,
+        "model",
+    ),
+    "enroll, four bins to a band": Case(
+        lambda: build("enroll", channels=8, hidden=6, blocks=1, embedding=12, stride=4), (2, 97, 2), 2, "model"
+    ),
     "target": Case(
         lambda: Steered(build("target", channels=8, hidden=6, blocks=2, heads=2, memory=6, query=2)),
         (2, 97, 2),

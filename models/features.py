@@ -1,0 +1,44 @@
+"""What the networks see: spectra at a level of one, with magnitudes compressed as the ear does it."""
+
+import torch
+from torch import nn
+
+from ..runtime.windows import window_pair
+from .streaming.average import ExponentialAverage
+from .streaming.state import State
+
+COMPRESSION = 0.3
+SILENCE_DBFS = -90.0
+LEAST_POWER = 1e-6  # of a bin, at a level of one
+
+
+class CompressedSpectrum(nn.Module):
+    """Real part, imaginary part and magnitude of each channel, the magnitudes to the power of 0.3.
+
+    The spectra are brought to the running level of all channels together, so that the difference between two ears
+    stays. Magnitudes of their own, because no linear layer can make them of the other two.
+
+    State: that of the average of the level.
+    """
+
+    def __init__(self, window: str, sample_rate: int = 16000):
+        super().__init__()
+        pair = window_pair(window)
+        self.level = ExponentialAverage(time_constant=1.0 * sample_rate / pair.hop_length)
+        self.silence = float((pair.analysis**2).sum()) * 10 ** (SILENCE_DBFS / 10)
+
+    def initial_state(self, batch: int) -> State:
+        return self.level.initial_state(batch)
+
+    def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """Spectrum [B, C, T, F, 2] -> features [B, 3 C, T, F], channel by channel."""
+        power = (spectrum * spectrum).sum(-1)
+        level, state = self.level(power.mean((1, 3)), state)
+        # The floor keeps digital silence silent: what is below it is not turned up.
+        level = level.clamp(min=self.silence)[:, None, :, None]
+        power = power / level + LEAST_POWER
+        root = power ** (COMPRESSION / 2 - 0.5)
+        compressed = spectrum * (root / level.sqrt()).unsqueeze(-1)
+        magnitude = root * power.sqrt()
+        features = torch.cat([compressed, magnitude.unsqueeze(-1)], dim=-1)
+        return features.permute(0, 1, 4, 2, 3).flatten(1, 2), state
