@@ -21,6 +21,7 @@ MODELS = {
     "enhance-mamba-small": ("enhancement.mambattention", "MambAttention"),
     "separate-mossformer": ("separation.mossformer", "mossformer_base"),
     "separate-mossformer-small": ("separation.mossformer", "MossFormer"),
+    "separate-small": ("separation.small", "SeparateSmall"),
     "separate-tiger": ("separation.tiger", "tiger_base"),
     "separate-tiger-small": ("separation.tiger", "Tiger"),
     "target": ("target.stream", "Target"),

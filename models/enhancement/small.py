@@ -3,44 +3,17 @@
 import math
 
 import torch
-from torch import nn
 
-from ...runtime.windows import window_pair
-from ..features import CompressedSpectrum
-from ..streaming.compose import Chain, Residual
-from ..streaming.conv2d import CausalConv2d
-from ..streaming.recurrent import FrequencyGRU, TimeGRU
+from ..dualpath import DualPath
 from ..streaming.state import State
-from .bands import erb_filters
 
 LOUDEST_GAIN = 1.8  # a loss that does not know the level gives weights that stay far below it; see docs/training.md
 
 
-class EnhanceSmall(nn.Module):
-    """Causal speech enhancement, one channel, 12 ms algorithmic latency.
-
-    The spectrum is normalised by its running level and compressed; a strided convolution gathers 257 bins into 64
-    bands, a learned filter bank those into 20; recurrent layers alternate along time (weights shared by all bands) and
-    along frequency; a mirrored decoder returns to 257 bins. As in Rong et al., "GTCRN", ICASSP 2024, and Le et al.,
-    "DPCRN", Interspeech 2021.
-
-    Parameters
-    ----------
-    channels : int
-        Channels of the convolutions at 64 bands.
-    hidden : int
-        Channels of the recurrent layers at `bands` bands.
-    bands : int
-    blocks : int
-        Number of dual-path blocks.
-    window : str
-        Window pair; the strided convolution takes four bins a step of 257, and two of the 97 of a short window.
-
-    State: {"level", "encoder", "blocks", "decoder"}.
-    """
+class EnhanceSmall(DualPath):
+    """Causal speech enhancement, one channel, 12 ms algorithmic latency; parameters and state as in `DualPath`."""
 
     task = "enhance"
-    channels_in = 1
     channels_out = 1
 
     def __init__(
@@ -51,27 +24,7 @@ class EnhanceSmall(nn.Module):
         blocks: int = 2,
         window: str = "asymmetric-512-192",
     ):
-        super().__init__()
-        self.window = window
-        pair = window_pair(window)
-        rate, stride = 16000, 4 if pair.bins > 128 else 2
-        wide, kernel, padding = (pair.bins - 1) // stride, (1, 2 * stride), (0, stride // 2)
-        self.features = CompressedSpectrum(window)
-        self.split = nn.Sequential(
-            nn.Conv2d(3, channels, kernel, (1, stride), padding, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.PReLU(channels),
-        )
-        self.encoder = _convolution_block(channels, wide)
-        filters = erb_filters(wide, bands, rate)
-        self.compress = nn.Parameter(filters.clone())
-        self.to_hidden = nn.Linear(channels, hidden)
-        self.blocks = Chain(*[layer for _ in range(blocks) for layer in _dual_path(hidden, bands)])
-        self.to_channels = nn.Linear(hidden, channels)
-        self.expand = nn.Parameter((filters / filters.sum(1, keepdim=True)).T.clone())
-        self.skip = nn.Conv2d(channels, channels, 1)
-        self.decoder = _convolution_block(channels, wide)
-        self.mask = nn.ConvTranspose2d(channels, 2, kernel, (1, stride), padding, (0, 1))
+        super().__init__(channels, hidden, bands, blocks, values=2, window=window)
         assert self.mask.bias is not None
         with torch.no_grad():
             # An untrained model passes its input with a gain of one.
@@ -79,43 +32,9 @@ class EnhanceSmall(nn.Module):
             self.mask.bias.copy_(torch.tensor([-math.log(LOUDEST_GAIN - 1), 0.0]))
         self.register_buffer("quarter_turn", torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), persistent=False)
 
-    def initial_state(self, batch: int) -> State:
-        return {
-            "level": self.features.initial_state(batch),
-            "encoder": self.encoder.initial_state(batch),
-            "blocks": self.blocks.initial_state(batch),
-            "decoder": self.decoder.initial_state(batch),
-        }
-
     def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Spectrum [B, 1, T, 257, 2] and state -> enhanced [B, 1, T, 257, 2] and the next state."""
-        features, level = self.features(spectrum, state["level"])
-        wide, encoder = self.encoder(self.split(features), state["encoder"])
-        narrow = self.to_hidden((wide @ self.compress).permute(0, 2, 3, 1))
-        narrow, blocks = self.blocks(narrow, state["blocks"])
-        mixed = self.skip(wide) + self.to_channels(narrow).permute(0, 3, 1, 2) @ self.expand
-        mixed, decoder = self.decoder(mixed, state["decoder"])
-        gain, turn = self.mask(mixed).unsqueeze(-1).split(1, dim=1)
+        values, state = self.to_bins(spectrum, state)
+        gain, turn = values.unsqueeze(-1).split(1, dim=1)
         turned = spectrum + torch.tanh(turn) * (spectrum @ self.quarter_turn)
-        enhanced = LOUDEST_GAIN * torch.sigmoid(gain) * turned
-        return enhanced, {"level": level, "encoder": encoder, "blocks": blocks, "decoder": decoder}
-
-
-def _convolution_block(channels: int, bands: int) -> Residual:
-    """Depthwise convolution over 3 frames and 3 bands, then a mixture of the channels, with a bypass."""
-    return Residual(
-        Chain(
-            CausalConv2d(channels, channels, (3, 3), bands, padding=1, groups=channels, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.PReLU(channels),
-            nn.Conv2d(channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-    )
-
-
-def _dual_path(hidden: int, bands: int) -> tuple[Residual, Residual]:
-    """One pass along time and one along frequency, both with a bypass: [B, T, F, hidden]."""
-    along_time = Chain(TimeGRU(hidden, hidden, bands), nn.Linear(hidden, hidden), nn.LayerNorm((bands, hidden)))
-    along_frequency = Chain(FrequencyGRU(hidden, hidden // 2), nn.Linear(hidden, hidden), nn.LayerNorm((bands, hidden)))
-    return Residual(along_time), Residual(along_frequency)
+        return LOUDEST_GAIN * torch.sigmoid(gain) * turned, state

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hearloop.models import build
-from hearloop.models.enhancement.bands import erb_filters
+from hearloop.models.bands import erb_filters
 from hearloop.models.frontend import enhance
 from hearloop.runtime.errors import HearloopError
 

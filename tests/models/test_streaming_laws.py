@@ -155,6 +155,7 @@ CASES = {
         2,
         "model",
     ),
+    "separate-small": Case(lambda: build("separate-small", blocks=2), (1, 257, 2), 2, "model"),
     "separate-tiger": Case(
         lambda: build("separate-tiger-small", size=8, channels=8, rounds=2, scales=3, heads=2, query=3, memory=6),
         (1, 257, 2),

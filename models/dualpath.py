@@ -1,0 +1,100 @@
+"""A small dual-path network: what `enhance-small` and `separate-small` have in common."""
+
+import torch
+from torch import nn
+
+from ..runtime.windows import window_pair
+from .bands import erb_filters
+from .features import CompressedSpectrum
+from .streaming.compose import Chain, Residual
+from .streaming.conv2d import CausalConv2d
+from .streaming.recurrent import FrequencyGRU, TimeGRU
+from .streaming.state import State
+
+
+class DualPath(nn.Module):
+    """A spectrum becomes maps of wide bands, and `to_bins` makes of them what is wanted of every bin.
+
+    A strided convolution gathers 257 bins into 64 bands, a learned filter bank those into `bands`; recurrent layers
+    alternate along time (weights shared by all bands) and along frequency; a mirrored decoder leads back. As in Rong et
+    al., "GTCRN", ICASSP 2024, and Le et al., "DPCRN", Interspeech 2021.
+
+    Parameters
+    ----------
+    channels : int
+        Channels of the convolutions at 64 bands.
+    hidden : int
+        Channels of the recurrent layers at `bands` bands.
+    bands : int
+    blocks : int
+        Number of dual-path blocks.
+    values : int
+        Of `to_bins`, for each bin.
+    window : str
+        Window pair; the strided convolution takes four bins a step of 257, and two of the 97 of a short window.
+
+    State: {"level", "encoder", "blocks", "decoder"}.
+    """
+
+    channels_in = 1
+
+    def __init__(self, channels: int, hidden: int, bands: int, blocks: int, values: int, window: str):
+        super().__init__()
+        self.window = window
+        bins = window_pair(window).bins
+        stride = 4 if bins > 128 else 2
+        wide, kernel, padding = (bins - 1) // stride, (1, 2 * stride), (0, stride // 2)
+        self.features = CompressedSpectrum(window)
+        self.split = nn.Sequential(
+            nn.Conv2d(3, channels, kernel, (1, stride), padding, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.PReLU(channels),
+        )
+        self.encoder = _convolution_block(channels, wide)
+        filters = erb_filters(wide, bands, 16000)
+        self.compress = nn.Parameter(filters.clone())
+        self.to_hidden = nn.Linear(channels, hidden)
+        self.blocks = Chain(*[layer for _ in range(blocks) for layer in _dual_path(hidden, bands)])
+        self.to_channels = nn.Linear(hidden, channels)
+        self.expand = nn.Parameter((filters / filters.sum(1, keepdim=True)).T.clone())
+        self.skip = nn.Conv2d(channels, channels, 1)
+        self.decoder = _convolution_block(channels, wide)
+        self.mask = nn.ConvTranspose2d(channels, values, kernel, (1, stride), padding, (0, 1))
+
+    def initial_state(self, batch: int) -> State:
+        return {
+            "level": self.features.initial_state(batch),
+            "encoder": self.encoder.initial_state(batch),
+            "blocks": self.blocks.initial_state(batch),
+            "decoder": self.decoder.initial_state(batch),
+        }
+
+    def to_bins(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """Spectrum [B, 1, T, 257, 2] and state -> [B, values, T, 257] and the next state."""
+        features, level = self.features(spectrum, state["level"])
+        wide, encoder = self.encoder(self.split(features), state["encoder"])
+        narrow = self.to_hidden((wide @ self.compress).permute(0, 2, 3, 1))
+        narrow, blocks = self.blocks(narrow, state["blocks"])
+        mixed = self.skip(wide) + self.to_channels(narrow).permute(0, 3, 1, 2) @ self.expand
+        mixed, decoder = self.decoder(mixed, state["decoder"])
+        return self.mask(mixed), {"level": level, "encoder": encoder, "blocks": blocks, "decoder": decoder}
+
+
+def _convolution_block(channels: int, bands: int) -> Residual:
+    """Depthwise convolution over 3 frames and 3 bands, then a mixture of the channels, with a bypass."""
+    return Residual(
+        Chain(
+            CausalConv2d(channels, channels, (3, 3), bands, padding=1, groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.PReLU(channels),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+    )
+
+
+def _dual_path(hidden: int, bands: int) -> tuple[Residual, Residual]:
+    """One pass along time and one along frequency, both with a bypass: [B, T, F, hidden]."""
+    along_time = Chain(TimeGRU(hidden, hidden, bands), nn.Linear(hidden, hidden), nn.LayerNorm((bands, hidden)))
+    along_frequency = Chain(FrequencyGRU(hidden, hidden // 2), nn.Linear(hidden, hidden), nn.LayerNorm((bands, hidden)))
+    return Residual(along_time), Residual(along_frequency)

@@ -1,0 +1,44 @@
+"""Two talkers apart on small devices: the network of `enhance-small`, larger."""
+
+import torch
+
+from ..dualpath import DualPath
+from ..streaming.state import State
+from .masks import TalkerMasks
+
+
+class SeparateSmall(DualPath):
+    """Streaming separation of talkers, 12 ms algorithmic latency; parameters and state as in `DualPath`.
+
+    Parameters
+    ----------
+    talkers : int
+    sum_to_one : bool
+        Let the talkers add up to the mixture.
+    """
+
+    task = "separate"
+
+    def __init__(
+        self,
+        channels: int = 24,
+        hidden: int = 48,
+        bands: int = 32,
+        blocks: int = 3,
+        window: str = "asymmetric-512-192",
+        talkers: int = 2,
+        sum_to_one: bool = True,
+    ):
+        super().__init__(channels, hidden, bands, blocks, values=2 * talkers, window=window)
+        assert self.mask.bias is not None
+        self.channels_out = talkers
+        self.masks = TalkerMasks(talkers, sum_to_one)
+        with torch.no_grad():
+            self.mask.weight.mul_(0.1)
+            self.mask.bias.zero_()
+
+    def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """Mixture [B, 1, T, 257, 2] and state -> talkers [B, talkers, T, 257, 2] and the next state."""
+        values, state = self.to_bins(spectrum, state)
+        masks = values.unflatten(1, (self.channels_out, 2)).permute(0, 1, 3, 4, 2)
+        return self.masks(spectrum, masks), state
