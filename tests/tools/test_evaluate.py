@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,12 +72,13 @@ def test_the_task_of_the_model_decides_the_set_and_the_measures(models, data, tm
     assert main(["evaluate", models[model], *data, *numbers, f"--json={out}", f"--plots={tmp_path}"]) == 0
     content = json.loads(out.read_text())
     assert content["test"].startswith(said)
-    assert [system["name"] for system in content["systems"]] == ["unprocessed", f"{model} ({model}.pt)"]
+    name = f"{model} ({Path(models[model]).parent.name}/{model}.pt)"
+    assert [system["name"] for system in content["systems"]] == ["unprocessed", name]
     found = content["systems"][1]["bands"]["all"]
     assert found["si_sdr_improvement_db"]["count"] == 4
     assert np.isfinite(found[measure]["mean"])
     table = capsys.readouterr().out
-    assert f"| {model} ({model}.pt) | 12 ms |" in table
+    assert f"| {name} | 12 ms |" in table
     assert all((tmp_path / f"{name}.png").stat().st_size > 5000 for name in ("spectrograms", "scatter"))
 
 
@@ -93,7 +95,7 @@ def test_enrolment_is_judged_by_whom_it_confuses(models, data, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("models_given", "more", "named"),
     [
-        (["separate-tiger-small", "target"], [], "separate-tiger-small.pt) separate; target (target.pt) target"),
+        (["separate-tiger-small", "target"], [], "separate-tiger-small.pt) separate; target ("),
         (["separate-tiger-small"], ["--folder=/"], "to hold noisy/, talker1/ and talker2/"),
         (["target"], ["--enroll=unheard-of"], "model 'unheard-of'"),
         ([], [], "nothing to measure"),
