@@ -161,7 +161,7 @@ class Bundle:
 
 def bundle_paths() -> dict[str, Path]:
     """The bundles that ship with hearloop: name -> file."""
-    return {path.stem: path for path in sorted(BUNDLE_FOLDER.glob("*.onnx"))}
+    return {path.stem: path for path in sorted(BUNDLE_FOLDER.glob("*.onnx"), key=lambda path: path.stem)}
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:
