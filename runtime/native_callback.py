@@ -16,14 +16,15 @@ from .callback import meter
 from .denormals import flush_denormals, restore_denormals
 from .framelog import log_frame
 from .kernels import c_function, kernel
-from .model_frames import begin, copy_spectrum, copy_values, fetch_frames, finish
+from .model_frames import StreamsRecord, approach, copy_values
 from .native_calls import call, pointer
 from .native_clock import now_ns, thread_id, thread_ns
 from .native_pace import DERAILED, MODE, judge_frame, keep_pace, model_is_heard, model_runs
 from .outputstage import StageRecord, output_stage
 from .records import Counts, Matrix, Table, Vector, fetch_from
 from .rings import END, write
-from .sample_frames import begin_samples, copy_samples, fetch_samples, finish_samples
+from .sample_frames import begin_samples, finish_samples
+from .spectral_frames import begin_spectra, finish_spectra
 from .stages import ON, OUT_QUEUE, SAFETY, begin_laps, lap
 from .telemetry import TimesRecord, add
 from .traffic import ENTERED, INPUTS, LEFT, OUTPUTS, STREAM, THREAD, XRUNS, note_block
@@ -48,6 +49,7 @@ class StreamRecord(NamedTuple):
     on_samples: bool  # which of the two
     step: int  # of the C function that is the model
     reset: int
+    streams: StreamsRecord
     places: Table
     stage: StageRecord
     samples: Matrix
@@ -85,52 +87,37 @@ def reset_model(address):
         call(stream.reset, stream.places[index, MEMORY], stream.places[index, CONSTANTS])
 
 
-@kernel("boolean(int64, boolean)")
-def step_on_samples(address, runs):
-    """The same as `step_model`, for a model that works on samples."""
-    stream = fetch_stream(address)
-    path, frames, places = fetch_path(stream.path), fetch_samples(stream.frames), stream.places[0]
-    begin_samples(stream.frames, path.frame)
-    if not runs:
-        finish_samples(stream.frames, False, path.wet)
-        return True
-    copy_samples(path.frame, carray(pointer(places[SIGNAL_IN]), path.frame.shape, np.float32))
-    if frames.voice.shape[0]:
-        copy_values(frames.voice, carray(pointer(places[VOICE_IN]), (frames.voice.shape[0],), np.float32))
-    call(stream.step, places[MEMORY], places[CONSTANTS])
-    copy_samples(carray(pointer(places[SIGNAL_OUT]), frames.made.shape, np.float32), frames.made)
-    fine = finish_samples(stream.frames, True, path.wet)
-    if not fine:
-        reset_model(address)
-    return fine
+@kernel("void(float32[:, ::1], float32[:, ::1], float32[::1], int64[:, ::1], int64)")
+def run_streams(given, made, voice, places, step):
+    """The same as `ModelStreams.step`, for a model that is a C function."""
+    for index in range(places.shape[0]):
+        memory = places[index]
+        copy_values(given[index], carray(pointer(memory[SIGNAL_IN]), (given.shape[1],), np.float32))
+        if voice.shape[0]:
+            copy_values(voice, carray(pointer(memory[VOICE_IN]), (voice.shape[0],), np.float32))
+        call(step, memory[MEMORY], memory[CONSTANTS])
+        copy_values(carray(pointer(memory[SIGNAL_OUT]), (made.shape[1],), np.float32), made[index])
 
 
 @kernel("boolean(int64, boolean)")
 def step_model(address, runs):
     """Turn the frame that is complete into a wet one; False if the model has failed. If it rests, wet is dry."""
     stream = fetch_stream(address)
+    path, (given, made, voice, voice_target) = fetch_path(stream.path), stream.streams
     if stream.on_samples:
-        return step_on_samples(address, runs)
-    path, frames = fetch_path(stream.path), fetch_frames(stream.frames)
-    begin(stream.frames, path.frame)
-    if not runs:
-        finish(stream.frames, False, path.wet)
-        return True
-    rows_in, rows_out = frames.given.shape[0] // frames.streams, frames.made.shape[0] // frames.streams
-    bins = frames.given.shape[1]
-    for index in range(frames.streams):
-        places = stream.places[index]
-        given = carray(pointer(places[SIGNAL_IN]), (rows_in, bins), np.complex64)
-        made = carray(pointer(places[SIGNAL_OUT]), (rows_out, bins), np.complex64)
-        copy_spectrum(frames.given[index * rows_in : (index + 1) * rows_in], given)
-        if frames.voice.shape[0]:
-            copy_values(frames.voice, carray(pointer(places[VOICE_IN]), (frames.voice.shape[0],), np.float32))
-        call(stream.step, places[MEMORY], places[CONSTANTS])
-        copy_spectrum(made, frames.made[index * rows_out : (index + 1) * rows_out])
-    fine = finish(stream.frames, True, path.wet)
-    if not fine:
+        begin_samples(stream.frames, path.frame)
+    else:
+        begin_spectra(stream.frames, path.frame)
+    approach(voice, voice_target)
+    if runs:
+        run_streams(given, made, voice, stream.places, stream.step)
+    if stream.on_samples:
+        fine = finish_samples(stream.frames, runs, path.wet)
+    else:
+        fine = finish_spectra(stream.frames, runs, path.wet)
+    if runs and not fine:
         reset_model(address)
-    return fine
+    return fine or not runs
 
 
 @kernel("int64(int64, float32[:, :], float32[:, :])")

@@ -14,7 +14,7 @@ import numpy as np
 from .devices import C_CALLBACK
 from .engine import NativeEngine
 from .framelog import FrameLog
-from .model_frames import SpectralFrames
+from .model_frames import ModelStreams
 from .native_callback import (
     CONSTANTS,
     FAILURES,
@@ -39,6 +39,7 @@ from .resample import LONGEST_CHUNK
 from .rings import Ring
 from .sample_frames import SampleFrames
 from .session import REHEARSED_FRAMES, Setting, Telemetry, fade_out
+from .spectral_frames import SpectralFrames
 from .stages import ON
 from .telemetry import Times
 from .traffic import Traffic
@@ -139,7 +140,7 @@ class NativeSession:
             setting.channels, setting.sample_rate, path.latency_samples, setting.controls, setting.ceiling_dbfs
         )
         self._pace = new_pace(setting.sample_rate)
-        frames, engine = path.frames, path.frames.engines[0]
+        frames, engine = path.frames, path.frames.streams.engines[0]
         assert isinstance(engine, NativeEngine)
         nowhere = Ring(setting.channels, 1)
         self._image = Image(
@@ -149,7 +150,8 @@ class NativeSession:
                 on_samples=isinstance(frames, SampleFrames),
                 step=engine.step_address,
                 reset=engine.reset_address,
-                places=_places(frames),
+                streams=frames.streams.record,
+                places=_places(frames.streams),
                 stage=self._stage.record,
                 samples=np.zeros((setting.channels, LONGEST_CHUNK), np.float32),
                 wet=np.zeros((setting.channels, LONGEST_CHUNK), np.float32),
@@ -217,13 +219,13 @@ class NativeSession:
             time.sleep(LEAVING_POLL_S)
 
 
-def _places(frames: SpectralFrames | SampleFrames) -> np.ndarray:
+def _places(streams: ModelStreams) -> np.ndarray:
     """Where each stream through the model finds its memory, where signals go in and come out, and the voice goes in."""
-    places = np.zeros((len(frames.engines), 5), np.int64)
-    for row, engine, given, made in zip(places, frames.engines, frames.inputs, frames.outputs, strict=True):
+    places = np.zeros((len(streams.engines), 5), np.int64)
+    for row, engine, given, made in zip(places, streams.engines, streams.inputs, streams.outputs, strict=True):
         assert isinstance(engine, NativeEngine)
         row[MEMORY], row[CONSTANTS] = engine.memory.ctypes.data, engine.constants.ctypes.data
         row[SIGNAL_IN], row[SIGNAL_OUT] = given.ctypes.data, made.ctypes.data
-    for row, voice in zip(places, frames.voices, strict=False):
+    for row, voice in zip(places, streams.voices, strict=False):
         row[VOICE_IN] = voice.ctypes.data
     return places

@@ -6,9 +6,9 @@ import numpy as np
 
 from .delay import delay_frame
 from .engine import Engine
-from .errors import BundleError, EngineError
+from .errors import BundleError
 from .kernels import kernel
-from .model_frames import fade_voice, voice_values
+from .model_frames import ModelStreams, all_finite
 from .records import Counts, Image, Matrix, Vector, fetch_from
 from .stages import ANALYSIS, MODEL, SYNTHESIS, lap, new_laps
 
@@ -19,6 +19,7 @@ STEP_DECAY_MS = 2.0
 class SampleRecord(NamedTuple):
     delay: Matrix
     dry: Matrix  # the input, as late as what the model makes
+    given: Matrix  # to the model
     made: Matrix  # every source at every channel, sorted by source
     weight: Vector  # of the model in the last sample; below zero for as long as the fade waits
     lowest: np.float32  # of the weight
@@ -26,8 +27,6 @@ class SampleRecord(NamedTuple):
     bridge: Vector  # what is left of such a gap
     fade: np.float32  # a sample
     decay: np.float32
-    voice: Vector  # the map of the voice that is heard; nothing for models that are not steered
-    voice_target: Vector  # of the voice that is to be heard
     laps: Counts
 
 
@@ -52,44 +51,30 @@ class SampleFrames:
                 f"model {info.name!r} works on samples, of {info.channels_in} channel(s) in and {info.channels_out} "
                 f"out; it cannot process {channels} channel(s)"
             )
-        voice_target = voice_values(info, voice_target)
-        rate = info.sample_rate
-        rows = info.channels_out
-        self.engines = [engine]
+        rate, rows = info.sample_rate, info.channels_out
+        given = np.zeros((channels, info.frame), np.float32)
+        made = np.zeros((rows, info.frame), np.float32)
+        self.streams = ModelStreams([engine], "audio", given, made, voice_target)
         self.record = SampleRecord(
             delay=np.zeros((channels, info.lookahead), np.float32),
             dry=np.zeros((channels, info.frame), np.float32),
-            made=np.zeros((rows, info.frame), np.float32),
+            given=given,
+            made=made,
             weight=np.ones(1, np.float32),
             lowest=np.float32(-1000 / FADE_MS / rate * info.lookahead),
             gap=np.zeros(rows, np.float32),
             bridge=np.zeros(rows, np.float32),
             fade=np.float32(1000 / FADE_MS / rate),
             decay=np.float32(np.exp(-1000 / STEP_DECAY_MS / rate)),
-            voice=voice_target.copy(),
-            voice_target=voice_target,
             laps=new_laps() if laps is None else laps,
         )
         self.image = Image(self.record)
-        name_in, name_out = info.port("audio", "inputs").name, info.port("audio", "outputs").name
-        self.inputs = [engine.inputs[name_in].reshape(channels, info.frame)]
-        self.outputs = [engine.outputs[name_out].reshape(rows, info.frame)]
-        self.voices = [engine.inputs[port.name].reshape(-1) for port in info.inputs if port.role == "embedding"]
 
     def step(self, frame: np.ndarray, wet: np.ndarray) -> bool:
         begin_samples(self.image.address, frame)
-        for voice in self.voices:
-            voice[:] = self.record.voice
-        self.inputs[0][:] = frame
-        fine = True
-        try:
-            self.engines[0].step()
-            self.record.made[:] = self.outputs[0]
-        except EngineError:
-            fine = False
-        fine = finish_samples(self.image.address, fine, wet)
+        fine = finish_samples(self.image.address, self.streams.step(), wet)
         if not fine:
-            self.engines[0].reset()
+            self.streams.restart()
         return fine
 
     def reset(self) -> None:
@@ -97,25 +82,7 @@ class SampleFrames:
         for past in (record.delay, record.gap, record.bridge):
             past[:] = 0
         record.weight[:] = 1
-        record.voice[:] = record.voice_target
-        self.engines[0].reset()
-
-
-# A loop of our own, as for spectra.
-@kernel("void(float32[:, ::1], float32[:, ::1])")
-def copy_samples(source, target):
-    for row in range(source.shape[0]):
-        for n in range(source.shape[1]):
-            target[row, n] = source[row, n]
-
-
-@kernel("boolean(float32[:, ::1])")
-def finite_samples(samples):
-    total = np.float32(0)  # stays zero unless something is infinite or not a number
-    for row in range(samples.shape[0]):
-        for n in range(samples.shape[1]):
-            total += np.float32(0) * samples[row, n]
-    return total == 0
+        self.streams.reset()
 
 
 fetch_samples = fetch_from(SampleRecord)
@@ -123,10 +90,12 @@ fetch_samples = fetch_from(SampleRecord)
 
 @kernel("void(int64, float32[:, ::1])")
 def begin_samples(address, frame):
-    """Keep the frame for as long as the model looks ahead, and bring its voice nearer to the chosen one."""
+    """Give the frame to the model, and keep it for as long as the model looks ahead."""
     frames = fetch_samples(address)
+    for channel in range(frame.shape[0]):
+        for n in range(frame.shape[1]):
+            frames.given[channel, n] = frame[channel, n]
     delay_frame(frame, frames.delay, frames.dry)
-    fade_voice(frames.voice, frames.voice_target)
     lap(frames.laps, ANALYSIS)
 
 
@@ -135,7 +104,7 @@ def finish_samples(address, fine, wet):
     """Write what the model has `made`, or the dry signal if it failed; returns whether it has not."""
     frames = fetch_samples(address)
     lap(frames.laps, MODEL)
-    fine = fine and finite_samples(frames.made)
+    fine = fine and all_finite(frames.made)
     (rows, length), channels = wet.shape, frames.dry.shape[0]
     share = np.float32(channels) / np.float32(rows)
     before = frames.weight[0]

@@ -32,7 +32,7 @@ from .engine import Engine
 from .errors import BundleError
 from .kernels import kernel
 from .ledger import Ledger
-from .model_frames import FrameModel, SpectralFrames
+from .model_frames import FrameModel
 from .outputstage import CONTROL_RAMP_MS
 from .reblock import Queue, QueueRecord, pop, push, reblock_delay
 from .records import Counts, Image, Matrix, Vector, fetch_from
@@ -40,6 +40,7 @@ from .remix import remix
 from .resample import LONGEST_CHUNK, Resampler, ResamplerRecord, default_delay, ratio, resample
 from .safety import sanitise
 from .sample_frames import SampleFrames
+from .spectral_frames import SpectralFrames
 from .stages import IN_QUEUE, OUT_QUEUE, RESAMPLE, lap, new_laps
 
 BAND_GAIN_SMOOTHING_MS = 40.0

@@ -85,7 +85,7 @@ class NetworkOfCheckpoint:
 
 
 def _linked(spectrum: torch.Tensor, found: torch.Tensor, frames_late: int) -> torch.Tensor:
-    """One common mask for all channels, as the processor has it; see `runtime.model_frames.SpectralFrames`."""
+    """One common mask for all channels, as the processor has it; see `runtime.spectral_frames.SpectralFrames`."""
     heard, made = (torch.view_as_complex(each.contiguous()) for each in (spectrum, found))
     heard = torch.nn.functional.pad(heard, (0, 0, frames_late, 0))[:, :, : made.shape[2]]
     mask = (made * heard.conj()).sum(0) / (heard.abs().square().sum(0) + 1e-20)

@@ -23,6 +23,7 @@ from hearloop.runtime.compiler.compiled import Options
 from hearloop.runtime.live import LiveLoop
 from hearloop.runtime.ort import OrtEngine
 from hearloop.runtime.software_device import SoftwareDevice
+from hearloop.runtime.spectral_frames import SpectralFrames
 from hearloop.runtime.states import load_model
 
 LONGEST_S = 120
@@ -93,10 +94,8 @@ def test_the_processor_moves_over_without_a_trace(rng):
     cache.fetch(load_bundle("enhance-small"), Options())
     bundle = load_bundle("enhance-small")
     moving, steady = Processor(bundle, 2, engine="ort"), Processor(bundle, 2, engine="ort")
-    engines = [AutoEngine(bundle, patience_steps=20) for _ in range(2)]
-    moving._wet.frames.engines[:] = engines
-    moving._wet.frames.inputs = [each.inputs["spectrum"].view(np.complex64)[0, :, 0, :, 0] for each in engines]
-    moving._wet.frames.outputs = [each.outputs["enhanced"].view(np.complex64)[0, :, 0, :, 0] for each in engines]
+    moving._wet.frames = spectral = SpectralFrames(AutoEngine(bundle, patience_steps=20), 2)
+    engines = spectral.streams.engines
     deadline, rest = time.monotonic() + LONGEST_S, 100
     while rest:
         block = 0.1 * rng.standard_normal((2, int(rng.integers(1, 700)))).astype(np.float32)

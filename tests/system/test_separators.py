@@ -13,6 +13,7 @@ from hearloop.runtime.compiler.compiled import Options
 from hearloop.runtime.controls import MUTED_DB, Controls
 from hearloop.runtime.live import LiveLoop
 from hearloop.runtime.software_device import SoftwareDevice
+from hearloop.runtime.spectral_frames import SpectralFrames
 from hearloop.tools.main import main
 
 torch = pytest.importorskip("torch")
@@ -81,11 +82,8 @@ def test_auto_moves_over_to_machine_code_without_a_trace(separator):
     cache.fetch(bundle, Options())
     moving, steady = (Processor(bundle, 2, engine="ort", source_gains_db=(0, -20)) for _ in range(2))
     engine = AutoEngine(bundle, patience_steps=20)
-    frames = moving._wet.frames
-    assert len(frames.engines) == 1
-    frames.engines[:] = [engine]
-    frames.inputs = [engine.inputs["spectrum"].view(np.complex64)[0, :, 0, :, 0]]
-    frames.outputs = [engine.outputs["enhanced"].view(np.complex64)[0, :, 0, :, 0]]
+    moving._wet.frames = spectral = SpectralFrames(engine, 2)
+    assert spectral.streams.engines == [engine]
     deadline, rest = time.monotonic() + LONGEST_S, 3
     while rest:
         for block in np.split(samples, range(300, samples.shape[1], 300), axis=1):
