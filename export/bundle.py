@@ -13,7 +13,8 @@ import onnx
 import torch
 from torch import nn
 
-from ..runtime.bundle import BundleInfo, load_bundle
+from ..runtime.bundle import load_bundle
+from ..runtime.bundle_info import BundleInfo
 from ..runtime.golden import Golden
 from ..runtime.windows import window_pair
 from .macs import macs_per_step

@@ -11,7 +11,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from ..models.streaming.state import State, flatten_state, ring_paths, unflatten_state
-from ..runtime.bundle import Port
+from ..runtime.bundle_info import Port
 from ..runtime.errors import HearloopError
 from ..runtime.windows import window_pair
 from .functions import define_functions, translations

@@ -13,7 +13,7 @@ from ..models.published.gtcrn import PublishedGtcrn
 from ..models.published.loth_separator import LothSeparator, LothStep
 from ..models.published.mambattention import MambAttentionOnSound
 from ..models.published.recording import Recording
-from ..runtime.bundle import BundleInfo
+from ..runtime.bundle_info import BundleInfo
 from ..runtime.errors import HearloopError
 from ..runtime.voice import steering_path
 from .bundle import export_bundle

@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.published import selective  # noqa: F401 (defines the operator of PyTorch that is translated)
 from ..models.published.recording import Recording
-from ..runtime.bundle import BundleInfo, Port, load_bundle
+from ..runtime.bundle import load_bundle
+from ..runtime.bundle_info import BundleInfo, Port
 from .bundle import SAMPLE_RATE, write
 from .excitation import excitation
 from .functions import DOMAIN, define_functions

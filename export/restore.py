@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from ..runtime.bundle import BundleInfo, load_bundle
+from ..runtime.bundle import load_bundle
+from ..runtime.bundle_info import BundleInfo
 from ..runtime.golden import Golden
 from .onnx import ExportError, export_graph
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import onnx
 from onnx import helper, numpy_helper
 
-from ..runtime.bundle import State
+from ..runtime.bundle_info import State
 from ..runtime.errors import HearloopError
 from .simplify import simplify
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..models.frontend import Stft
-from ..runtime.bundle import Port
+from ..runtime.bundle_info import Port
 from ..runtime.state_ring import StateRing
 from .excitation import excitation
 from .onnx import ExportError, input_ports

@@ -1,6 +1,7 @@
 """hearloop.runtime: runs streaming audio models in real time, without torch."""
 
-from .bundle import Bundle, BundleInfo, bundle_paths, load_bundle
+from .bundle import Bundle, bundle_paths, load_bundle
+from .bundle_info import BundleInfo
 from .controls import Controls
 from .engine import Engine, open_engine
 from .errors import AudioError, BundleError, DeviceError, EngineError, HearloopError

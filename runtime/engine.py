@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from .auto_engine import AutoEngine
-from .bundle import Bundle, BundleInfo
+from .bundle import Bundle
+from .bundle_info import BundleInfo
 from .compiled_engine import CompiledEngine
 from .compiler.cache import lookup
 from .compiler.compiled import Options

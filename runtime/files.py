@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from .bundle import Bundle, BundleInfo, load_bundle
+from .bundle import Bundle, load_bundle
+from .bundle_info import BundleInfo
 from .errors import AudioError, EngineError
 from .processor import Processor
 from .voice import Voice, check_voice

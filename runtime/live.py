@@ -21,7 +21,8 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from .bundle import Bundle, BundleInfo
+from .bundle import Bundle
+from .bundle_info import BundleInfo
 from .controls import Controls
 from .devices import Device
 from .engine import Engine, NativeEngine, open_engine

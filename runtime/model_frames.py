@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from .bundle import BundleInfo
+from .bundle_info import BundleInfo
 from .engine import Engine
 from .errors import BundleError, EngineError
 from .kernels import kernel

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .bundle import Bundle, BundleInfo
+from .bundle import Bundle
+from .bundle_info import BundleInfo
 from .controls import Controls
 from .denormals import flush_denormals, restore_denormals
 from .engine import open_engine

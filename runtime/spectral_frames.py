@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .bundle import BundleInfo
+from .bundle_info import BundleInfo
 from .engine import Engine
 from .errors import BundleError
 from .frontend import Analysis, AnalysisRecord, Synthesis, SynthesisRecord, analyse, synthesise

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .bundle import State
+from .bundle_info import State
 
 
 class StateRing:

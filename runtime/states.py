@@ -7,7 +7,8 @@ from typing import Any
 
 import onnxruntime
 
-from .bundle import Bundle, Port, State, load_bundle
+from .bundle import Bundle, load_bundle
+from .bundle_info import Port, State
 from .errors import BundleError, EngineError
 
 # How the field names the next value of state x.

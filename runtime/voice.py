@@ -7,7 +7,8 @@ import numpy as np
 import onnxruntime
 from scipy.signal import resample_poly
 
-from .bundle import Bundle, BundleInfo, Port, load_bundle
+from .bundle import Bundle, load_bundle
+from .bundle_info import BundleInfo, Port
 from .engine import open_engine
 from .errors import AudioError, BundleError, HearloopError
 from .frontend import Analysis

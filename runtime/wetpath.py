@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .bundle import BundleInfo
+from .bundle_info import BundleInfo
 from .controls import Controls
 from .delay import delay_frame
 from .engine import Engine

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
-from hearloop.runtime.bundle import BundleInfo, Port, State
+from hearloop.runtime.bundle_info import BundleInfo, Port, State
 from hearloop.runtime.windows import window_pair
 
 # How long an example takes says nothing on a machine that does other things as well.

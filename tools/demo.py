@@ -8,7 +8,8 @@ import soundfile
 from tqdm import tqdm
 
 from ..runtime.auto_engine import Compilation
-from ..runtime.bundle import BundleInfo, load_bundle
+from ..runtime.bundle import load_bundle
+from ..runtime.bundle_info import BundleInfo
 from ..runtime.compiler.cache import lookup
 from ..runtime.compiler.compiled import Options
 from ..runtime.engine import ENGINES

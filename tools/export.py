@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..runtime.bundle import BundleInfo
+from ..runtime.bundle_info import BundleInfo
 from ..runtime.errors import HearloopError
 
 PUBLISHED = ("look-once-to-hear", "gtcrn", "tiger", "tiger-small", "mossformer", "mossformer2", "mambattention")

@@ -4,7 +4,8 @@ import argparse
 import json
 from math import prod
 
-from ..runtime.bundle import Bundle, BundleInfo
+from ..runtime.bundle import Bundle
+from ..runtime.bundle_info import BundleInfo
 from ..runtime.compiler.cache import fetch
 from ..runtime.compiler.compiled import Options
 from ..runtime.states import StepInfo, load_model

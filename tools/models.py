@@ -3,7 +3,8 @@
 import argparse
 import json
 
-from ..runtime.bundle import BundleInfo, bundle_paths, load_bundle
+from ..runtime.bundle import bundle_paths, load_bundle
+from ..runtime.bundle_info import BundleInfo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import soundfile
 from tqdm import tqdm
 
-from ..runtime.bundle import BundleInfo, load_bundle
+from ..runtime.bundle import load_bundle
+from ..runtime.bundle_info import BundleInfo
 from ..runtime.controls import Controls
 from ..runtime.engine import ENGINES
 from ..runtime.errors import AudioError, HearloopError

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...runtime.bundle import Port
+from ...runtime.bundle_info import Port
 from ...runtime.windows import window_pair
 from ..streaming.average import ExponentialAverage
 from ..streaming.dilated import ComplexConv2d, MultiDilatedBlock

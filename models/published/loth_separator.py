@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ...runtime.bundle import Port
+from ...runtime.bundle_info import Port
 from ..streaming.state import State
 from ..target.gridnet import CausalGridNet, Steering
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ...runtime.bundle import Port
+from ...runtime.bundle_info import Port
 from ...runtime.windows import window_pair
 from ..features import CompressedSpectrum
 from ..streaming.state import State

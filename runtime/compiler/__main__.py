@@ -10,7 +10,8 @@ import os
 import signal
 import sys
 
-from ..bundle import Bundle, State
+from ..bundle import Bundle
+from ..bundle_info import State
 from ..errors import HearloopError
 from ..states import StepInfo
 from .cache import fetch

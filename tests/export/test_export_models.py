@@ -11,7 +11,8 @@ from hearloop.export import ExportError, export_bundle
 from hearloop.export.verify import excitation_inputs, frame_of
 from hearloop.models import MODEL_NAMES, build
 from hearloop.models.streaming.conv2d import CausalConv2d
-from hearloop.runtime.bundle import Port, load_bundle
+from hearloop.runtime.bundle import load_bundle
+from hearloop.runtime.bundle_info import Port
 from hearloop.runtime.engine import open_engine
 from hearloop.runtime.golden import golden_error
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hearloop.runtime.bundle import BundleInfo, Port, State, load_bundle, parse_info
+from hearloop.runtime.bundle import load_bundle
+from hearloop.runtime.bundle_info import BundleInfo, Port, State
+from hearloop.runtime.bundle_reader import parse_info
 from hearloop.runtime.errors import BundleError
 from hearloop.runtime.golden import Golden
 

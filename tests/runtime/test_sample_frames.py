@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from hearloop.runtime import Processor
-from hearloop.runtime.bundle import BundleInfo, Port, State, load_bundle
+from hearloop.runtime.bundle import load_bundle
+from hearloop.runtime.bundle_info import BundleInfo, Port, State
 from hearloop.runtime.errors import BundleError
 from hearloop.runtime.live import LiveLoop
 from hearloop.runtime.software_device import SoftwareDevice

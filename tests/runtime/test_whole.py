@@ -7,7 +7,7 @@ import soundfile
 from onnx import TensorProto, helper
 
 from hearloop.runtime import AudioError, BundleError, load_bundle
-from hearloop.runtime.bundle import BundleInfo, Port
+from hearloop.runtime.bundle_info import BundleInfo, Port
 from hearloop.runtime.files import process_file
 from hearloop.runtime.whole import WholeProcessor
 

@@ -15,7 +15,8 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from ...runtime.bundle import Bundle, BundleInfo
+from ...runtime.bundle import Bundle
+from ...runtime.bundle_info import BundleInfo
 from ...runtime.compiled_engine import CompiledEngine
 from ...runtime.controls import Controls
 from ...runtime.devices import C_CALLBACK
