@@ -489,7 +489,8 @@ def test_the_output_opens_and_closes_without_a_click(native_loop):
 
 
 def test_a_recording_is_what_was_heard(native_loop, tmp_path):
-    path, device = tmp_path / "heard.wav", SoftwareDevice(noise(8000, 2), 16000, 128, clock=Steady())
+    unhurried = Steady(lambda block: time.sleep(0.002))  # the file is written in real time
+    path, device = tmp_path / "heard.wav", SoftwareDevice(noise(8000, 2), 16000, 128, clock=unhurried)
     with native_loop(device, record=path) as loop:
         loop.wait()
     written, _ = soundfile.read(path, dtype="float32")
