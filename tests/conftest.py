@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from graphs import graph_model
 from hypothesis import settings
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from hearloop.runtime.bundle_info import BundleInfo, Port, State
 from hearloop.runtime.windows import window_pair
@@ -58,10 +59,6 @@ def make_bundle(tmp_path_factory) -> Callable[..., Path]:
             constants["gain"] = gain * masks[np.newaxis, :, np.newaxis, :, np.newaxis]
             changes = {"task": "separate", "channels_out": len(masks)} | changes
         nodes = [
-            helper.make_node("Constant", [], [key], value=numpy_helper.from_array(np.asarray(value, np.float32), key))
-            for key, value in constants.items()
-        ]
-        nodes += [
             helper.make_node("Add", ["state.count", "one"], ["state.count.next"]),
             helper.make_node("GreaterOrEqual", ["state.count", "from"], ["after"]),
             helper.make_node("Less", ["state.count", "to"], ["before"]),
@@ -69,22 +66,8 @@ def make_bundle(tmp_path_factory) -> Callable[..., Path]:
             helper.make_node("Where", ["failing", "nan", "gain"], ["factor"]),
             helper.make_node("Mul", ["spectrum", "factor"], ["enhanced"]),
         ]
-        values = {
-            name_: helper.make_tensor_value_info(name_, TensorProto.FLOAT, size)
-            for name_, size in (
-                ("spectrum", shape),
-                ("enhanced", shape_out),
-                ("state.count", (1,)),
-                ("state.count.next", (1,)),
-            )
-        }
-        graph = helper.make_graph(
-            nodes,
-            name,
-            [values["spectrum"], values["state.count"]],
-            [values["enhanced"], values["state.count.next"]],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        inputs, outputs = {"spectrum": shape, "state.count": (1,)}, {"enhanced": shape_out, "state.count.next": (1,)}
+        model = graph_model(nodes, inputs, outputs, constants)
         facts = {
             "name": name,
             "task": "enhance",
@@ -102,9 +85,7 @@ def make_bundle(tmp_path_factory) -> Callable[..., Path]:
             "macs_per_frame": 0,
             "license": "CC0-1.0",
         }
-        for key, value in BundleInfo(**(facts | changes)).to_metadata().items():
-            entry = model.metadata_props.add()
-            entry.key, entry.value = key, value
+        helper.set_model_props(model, BundleInfo(**(facts | changes)).to_metadata())
         said = (gain, channels, window, fails_from, fails_to, None if masks is None else masks.tobytes(), str(changes))
         path = folder / f"{name}-{abs(hash(said))}.onnx"
         onnx.save(model, path)

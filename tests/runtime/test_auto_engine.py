@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from graphs import graph_model
+from onnx import helper
 
 from hearloop.runtime import Processor, open_engine
 from hearloop.runtime.auto_engine import AutoEngine
@@ -127,13 +128,10 @@ def test_a_native_path_is_compiled_for_at_once(rng):
 
 def unsupported(path: Path) -> Path:
     """A model with an operator that the compiler does not know."""
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy")
     node = helper.make_node("Det", ["square"], ["d"], name="the determinant")
-    shape = helper.make_tensor("shape", TensorProto.INT64, [3], [2, 2, 2])
     nodes = [helper.make_node("Reshape", ["x", "shape"], ["square"]), node]
     nodes += [helper.make_node("ReduceSum", ["d"], ["sum"]), helper.make_node("Add", ["x", "sum"], ["y"])]
-    graph = helper.make_graph(nodes, "g", [x], [y], [shape])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    onnx.save(graph_model(nodes, {"x": [1, 8]}, {"y": [1, 8]}, {"shape": np.int64([2, 2, 2])}), path)
     return path
 
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from graphs import graph_model
+from onnx import helper
 
 from hearloop.runtime.compiled_engine import CompiledEngine
 from hearloop.runtime.compiler import cache
@@ -45,11 +46,10 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def model(tmp_path, folder):
     """y is the sum of all x until now."""
-    ports = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "h", "y", "h_out")}
     nodes = [helper.make_node("Add", ["h", "x"], ["h_out"]), helper.make_node("Identity", ["h_out"], ["y"])]
-    graph = helper.make_graph(nodes, "sum", [ports["x"], ports["h"]], [ports["y"], ports["h_out"]])
     path = tmp_path / "sum.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    inputs, outputs = ({name: [1, 4] for name in names} for names in (("x", "h"), ("y", "h_out")))
+    onnx.save(graph_model(nodes, inputs, outputs), path)
     return load_model(path)
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from graphs import graph_model
+from onnx import helper
 
 from hearloop.runtime import load_bundle, open_engine
 from hearloop.runtime.compiler.cache import entry_path, lookup
@@ -34,14 +35,10 @@ def foreign(tmp_path):
         helper.make_node("ReduceMean", ["window"], ["y"], axes=[0], keepdims=1),
         helper.make_node("Slice", ["window", "one", "end"], ["past_out"]),
     ]
-    constants = [helper.make_tensor(name, TensorProto.INT64, [1], [value]) for name, value in (("one", 1), ("end", 4))]
-    ports = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in (("x", [1, 5]), ("past", [3, 5]), ("y", [1, 5]), ("past_out", [3, 5]))
-    ]
-    graph = helper.make_graph(nodes, "mean", ports[:2], ports[2:], constants)
+    constants = {"one": np.int64([1]), "end": np.int64([4])}
+    model = graph_model(nodes, {"x": [1, 5], "past": [3, 5]}, {"y": [1, 5], "past_out": [3, 5]}, constants, opset=13)
     path = tmp_path / "mean.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    onnx.save(model, path)
     return path
 
 
@@ -140,11 +137,8 @@ def test_states_that_do_not_fit_are_refused(foreign):
 
 def test_what_cannot_be_compiled_is_named_and_still_runs(tmp_path):
     node = helper.make_node("TopK", ["x", "k"], ["y", "i"], name="the best")
-    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, size]) for name, size in (("x", 8), ("y", 2))]
-    count = helper.make_tensor("k", TensorProto.INT64, [1], [2])
-    graph = helper.make_graph([node], "topk", ports[:1], ports[1:], [count])
     path = tmp_path / "topk.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    onnx.save(graph_model([node], {"x": [1, 8]}, {"y": [1, 2]}, {"k": np.int64([2])}), path)
     with pytest.raises(UnsupportedModel, match=r"'the best' \(TopK\)"):
         open_engine(path, engine="compiled")
     for name in ("ort", "auto"):

@@ -5,9 +5,10 @@ from math import prod
 import numpy as np
 import onnx
 import pytest
+from graphs import graph_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from hearloop.runtime import Processor
 from hearloop.runtime.bundle import load_bundle
@@ -31,8 +32,7 @@ def make_model(tmp_path_factory):
         shape_in, shape_out = (1, channels, 1, FRAME), (1, outputs, 1, FRAME)
         constants = {
             "gain": np.reshape(np.float32(gains), (1, -1, 1, 1)),
-            **{key: np.float32(value) for key, value in (("one", 1), ("nan", np.nan), ("from", fails_from))},
-            "to": np.float32(fails_to),
+            **{"one": 1.0, "nan": np.nan, "from": fails_from, "to": fails_to},
             "axis": np.int64([3]),
             "late from": np.int64([past - lookahead]),
             "late to": np.int64([past - lookahead + FRAME]),
@@ -40,9 +40,6 @@ def make_model(tmp_path_factory):
             "past to": np.int64([FRAME + past]),
         }
         nodes = [
-            helper.make_node("Constant", [], [key], value=numpy_helper.from_array(np.asarray(value), key))
-            for key, value in constants.items()
-        ] + [
             helper.make_node("Concat", ["state.past", "audio"], ["heard"], axis=3),
             helper.make_node("Slice", ["heard", "late from", "late to", "axis"], ["late"]),
             helper.make_node("Slice", ["heard", "past from", "past to", "axis"], ["state.past.next"]),
@@ -53,23 +50,10 @@ def make_model(tmp_path_factory):
             helper.make_node("Where", ["failing", "nan", "gain"], ["factor"]),
             helper.make_node("Mul", ["late", "factor"], ["enhanced"]),
         ]
-        values = {
-            name: helper.make_tensor_value_info(name, TensorProto.FLOAT, size)
-            for name, size in {
-                "audio": shape_in,
-                "enhanced": shape_out,
-                "state.past": (1, channels, 1, past),
-                "state.past.next": (1, channels, 1, past),
-                "state.count": (1,),
-                "state.count.next": (1,),
-            }.items()
-        }
-        ends = [
-            [values[name] for name in names]
-            for names in (("audio", "state.past", "state.count"), ("enhanced", "state.past.next", "state.count.next"))
-        ]
-        graph = helper.make_graph(nodes, "samples", *ends)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+        shape_past = (1, channels, 1, past)
+        inputs = {"audio": shape_in, "state.past": shape_past, "state.count": (1,)}
+        results = {"enhanced": shape_out, "state.past.next": shape_past, "state.count.next": (1,)}
+        model = graph_model(nodes, inputs, results, constants)
         facts = {
             "name": "samples",
             "task": "separate" if separates else "enhance",
@@ -83,7 +67,7 @@ def make_model(tmp_path_factory):
             "inputs": (Port("audio", "audio", shape or shape_in),),
             "outputs": (Port("enhanced", "audio", shape_out),),
             "states": (
-                State("state.past", "state.past.next", (1, channels, 1, past)),
+                State("state.past", "state.past.next", shape_past),
                 State("state.count", "state.count.next", (1,)),
             ),
             "parameters": 0,

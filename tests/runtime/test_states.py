@@ -3,7 +3,8 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from graphs import graph_model
+from onnx import helper
 
 from hearloop.runtime import open_engine
 from hearloop.runtime.bundle import load_bundle
@@ -46,16 +47,14 @@ def test_a_name_and_a_shape_that_contradict_each_other_are_told():
 @pytest.fixture
 def accumulator(tmp_path):
     """y = x + sum of the past; two memories of the same shape, which no name connects."""
-    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "up", "down")]
-    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("y", "more", "less")]
     nodes = [
         helper.make_node("Add", ["up", "x"], ["more"]),
         helper.make_node("Sub", ["down", "x"], ["less"]),
         helper.make_node("Sub", ["more", "less"], ["y"]),
     ]
-    graph = helper.make_graph(nodes, "accumulator", ports, results)
     path = tmp_path / "accumulator.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    inputs, outputs = ({name: [1, 4] for name in names} for names in (("x", "up", "down"), ("y", "more", "less")))
+    onnx.save(graph_model(nodes, inputs, outputs), path)
     return path
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-from onnx import TensorProto, helper
+from graphs import graph_model
+from onnx import helper
 
 from hearloop.runtime import AudioError, BundleError, load_bundle
 from hearloop.runtime.bundle_info import BundleInfo, Port
@@ -18,9 +19,6 @@ PIECE = 4000
 def separator(tmp_path_factory):
     """Two "talkers", x and -x / 2, which change places whenever the first sample of the piece is negative."""
     nodes = [
-        helper.make_node("Constant", [], ["half"], value=helper.make_tensor("half", TensorProto.FLOAT, [], [-0.5])),
-        helper.make_node("Constant", [], ["zero"], value=helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0])),
-        helper.make_node("Constant", [], ["at"], value=helper.make_tensor("at", TensorProto.INT64, [1], [0])),
         helper.make_node("Mul", ["audio", "half"], ["other"]),
         helper.make_node("Concat", ["audio", "other"], ["one_way"], axis=1),
         helper.make_node("Concat", ["other", "audio"], ["another"], axis=1),
@@ -28,14 +26,8 @@ def separator(tmp_path_factory):
         helper.make_node("Less", ["first", "zero"], ["turned"]),
         helper.make_node("Where", ["turned", "another", "one_way"], ["enhanced"]),
     ]
-    ports = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, channels, PIECE))
-        for name, channels in (("audio", 1), ("enhanced", 2))
-    ]
-    model = helper.make_model(
-        helper.make_graph(nodes, "swaps", ports[:1], ports[1:]),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=9,
+    model = graph_model(
+        nodes, {"audio": (1, 1, PIECE)}, {"enhanced": (1, 2, PIECE)}, {"half": -0.5, "zero": 0.0, "at": np.int64([0])}
     )
     info = BundleInfo(
         name="swaps",
