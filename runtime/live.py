@@ -166,13 +166,7 @@ class LiveLoop:
         return lambda chunk: WetPath(engine, self.channels, self.sample_rate, chunk, controls=self.controls)
 
     def listen_to(self, voice: Voice) -> None:
-        """Let another voice through from now on, by a cross-fade of about 60 ms; at any time, from any thread.
-
-        Raises
-        ------
-        BundleError
-            If the model hears no chosen voice, or one that another enrolment model has made.
-        """
+        """Let another voice through from now on; as `Processor.listen_to`, at any time and from any thread."""
         self.controls.steer(steering_map(self._model, voice))
 
     def start(self) -> None:

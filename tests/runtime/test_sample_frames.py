@@ -9,6 +9,7 @@ from graphs import graph_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
+from signals import noise
 
 from hearloop.runtime import Processor
 from hearloop.runtime.bundle import load_bundle
@@ -80,10 +81,6 @@ def make_model(tmp_path_factory):
         return path
 
     return make
-
-
-def noise(samples: int, channels: int = 1, seed: int = 1) -> np.ndarray:
-    return (0.1 * np.random.default_rng(seed).standard_normal((channels, samples))).astype(np.float32)
 
 
 @pytest.mark.parametrize("rate", RATES)

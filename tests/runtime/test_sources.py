@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signals import noise
 
 from hearloop.runtime import AudioError, BundleError, Controls, HearloopError, Processor, load_bundle, processor
 from hearloop.runtime.controls import MUTED_DB
@@ -21,10 +22,6 @@ def adding_up(sources: int, seed: int = 3) -> np.ndarray:
 
 def constant(*gains: float) -> np.ndarray:
     return np.repeat(np.array(gains)[:, np.newaxis], BINS, axis=1)
-
-
-def noise(samples: int, channels: int = 1, seed: int = 1) -> np.ndarray:
-    return (0.1 * np.random.default_rng(seed).standard_normal((channels, samples))).astype(np.float32)
 
 
 def in_blocks(process, samples: np.ndarray, seed: int = 2) -> np.ndarray:

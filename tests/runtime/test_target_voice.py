@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from signals import noise
 
 from hearloop.export import export_bundle
 from hearloop.export.steering import export_steering
@@ -37,18 +38,14 @@ def voices():
     return [Voice(embedding, "enroll", "1") for embedding in embeddings]
 
 
-def noise(samples: int, seed: int = 1) -> np.ndarray:
-    return (0.1 * np.random.default_rng(seed).standard_normal((2, samples))).astype(np.float32)
-
-
 def test_the_voice_decides_what_is_heard(target, voices):
-    samples = noise(RATE)
+    samples = noise(RATE, 2)
     heard = [Processor(target, 2, engine="ort", voice=voice).process(samples) for voice in voices]
     assert np.abs(heard[0] - heard[1]).max() > 0.01
 
 
 def test_engines_hear_the_same_voice(target, voices):
-    samples = noise(RATE)
+    samples = noise(RATE, 2)
     heard = [Processor(target, 2, engine=engine, voice=voices[1]).process(samples) for engine in ("ort", "compiled")]
     np.testing.assert_allclose(*heard, atol=1e-4 * np.abs(heard[0]).max())
 
@@ -56,7 +53,7 @@ def test_engines_hear_the_same_voice(target, voices):
 @pytest.mark.parametrize("engine", ["ort", "compiled"])
 def test_a_new_voice_is_that_of_a_processor_that_always_heard_it(target, voices, engine):
     """Once the model has forgotten: its recurrent layers do within a second or so."""
-    samples, at = noise(4 * RATE), 2 * FRAME * 60
+    samples, at = noise(4 * RATE, 2), 2 * FRAME * 60
     old, new = (Processor(target, 2, engine=engine, voice=voice).process(samples) for voice in voices)
     changed = Processor(target, 2, engine=engine, voice=voices[0])
     before = changed.process(samples[:, :at])
@@ -81,7 +78,7 @@ def test_a_change_does_not_click(target, voices):
 
 
 def test_a_reset_keeps_the_voice(target, voices):
-    samples = noise(RATE)
+    samples = noise(RATE, 2)
     processor = Processor(target, 2, engine="compiled", voice=voices[0])
     expected = processor.process(samples)
     processor.listen_to(voices[1])
@@ -94,7 +91,7 @@ def test_a_reset_keeps_the_voice(target, voices):
 @pytest.mark.realtime
 @pytest.mark.parametrize("path", ["native", "worker"])
 def test_live_the_voice_is_exchanged_while_sound_goes_on(target, voices, path):
-    samples = noise(3 * RATE)
+    samples = noise(3 * RATE, 2)
     device = SoftwareDevice(samples, RATE, FRAME)
     engine = "compiled" if path == "native" else "ort"
     with LiveLoop(target, device, engine, path=path, voice=voices[0]) as loop:
