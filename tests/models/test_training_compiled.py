@@ -141,7 +141,8 @@ def test_compiled_stretching_is_the_stretching(size, length):
 
 
 @pytest.mark.parametrize(
-    "name", ["enhance-small", "enhance-mamba-small", "separate-tiger-small", "separate-mossformer-small"]
+    "name",
+    ["enhance-small", "enhance-mamba-small", "separate-small", "separate-tiger-small", "separate-mossformer-small"],
 )
 def test_a_compiled_model_keeps_its_weights_names_output_and_gradients(name):
     torch.manual_seed(0)
