@@ -8,8 +8,12 @@ from .bands import erb_filters
 from .features import CompressedSpectrum
 from .streaming.compose import Chain, Residual
 from .streaming.conv2d import CausalConv2d
+from .streaming.frame_attention import FrameAttention
 from .streaming.recurrent import FrequencyGRU, TimeGRU
 from .streaming.state import State
+
+# Of the attention: past frames, and values per band and head in queries and keys.
+MEMORY, HEADS, QUERY = 100, 4, 2
 
 
 class DualPath(nn.Module):
@@ -28,6 +32,9 @@ class DualPath(nn.Module):
     bands : int
     blocks : int
         Number of dual-path blocks.
+    attentive : int
+        Number of further blocks that begin with attention to the frames of the last 0.8 s. They change nothing until
+        they are trained, so that a network can grow by them.
     values : int
         Of `to_bins`, for each bin.
     window : str
@@ -38,7 +45,7 @@ class DualPath(nn.Module):
 
     channels_in = 1
 
-    def __init__(self, channels: int, hidden: int, bands: int, blocks: int, values: int, window: str):
+    def __init__(self, channels: int, hidden: int, bands: int, blocks: int, attentive: int, values: int, window: str):
         super().__init__()
         self.window = window
         bins = window_pair(window).bins
@@ -54,7 +61,8 @@ class DualPath(nn.Module):
         filters = erb_filters(wide, bands, 16000)
         self.compress = nn.Parameter(filters.clone())
         self.to_hidden = nn.Linear(channels, hidden)
-        self.blocks = Chain(*[layer for _ in range(blocks) for layer in _dual_path(hidden, bands)])
+        layers = [layer for _ in range(blocks) for layer in _dual_path(hidden, bands)]
+        self.blocks = Chain(*layers, *[layer for _ in range(attentive) for layer in _attentive(hidden, bands)])
         self.to_channels = nn.Linear(hidden, channels)
         self.expand = nn.Parameter((filters / filters.sum(1, keepdim=True)).T.clone())
         self.skip = nn.Conv2d(channels, channels, 1)
@@ -98,3 +106,12 @@ def _dual_path(hidden: int, bands: int) -> tuple[Residual, Residual]:
     along_time = Chain(TimeGRU(hidden, hidden, bands), nn.Linear(hidden, hidden), nn.LayerNorm((bands, hidden)))
     along_frequency = Chain(FrequencyGRU(hidden, hidden // 2), nn.Linear(hidden, hidden), nn.LayerNorm((bands, hidden)))
     return Residual(along_time), Residual(along_frequency)
+
+
+def _attentive(hidden: int, bands: int) -> tuple[Residual, ...]:
+    """Attention between frames, then a pass along time and one along frequency; without effect to begin with."""
+    paths = (Residual(FrameAttention(hidden, HEADS, MEMORY, bands, QUERY)), *_dual_path(hidden, bands))
+    for path in paths:
+        *_, last_norm = (layer for layer in path.modules() if isinstance(layer, nn.LayerNorm))
+        nn.init.zeros_(last_norm.weight)
+    return paths

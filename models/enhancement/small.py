@@ -24,7 +24,7 @@ class EnhanceSmall(DualPath):
         blocks: int = 2,
         window: str = "asymmetric-512-192",
     ):
-        super().__init__(channels, hidden, bands, blocks, values=2, window=window)
+        super().__init__(channels, hidden, bands, blocks, attentive=0, values=2, window=window)
         assert self.mask.bias is not None
         with torch.no_grad():
             # An untrained model passes its input with a gain of one.

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from ..features import CompressedSpectrum
 from ..streaming.conv2d import CausalConv2d
+from ..streaming.frame_attention import FrameAttention
 from ..streaming.state import State
-from ..target.attention import FrameAttention
 from .bands import BANDS, BandMerge, BandSplit
 from .masks import TalkerMasks
 from .scales import pooled, stretched

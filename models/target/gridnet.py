@@ -5,10 +5,10 @@ from torch import nn
 
 from ..streaming.compose import Chain, Residual
 from ..streaming.conv2d import CausalConv2d
+from ..streaming.frame_attention import FrameAttention
 from ..streaming.recurrent import FrequencyLSTM, TimeLSTM
 from ..streaming.state import State
 from ..streaming.transposed import CausalConvTranspose2d
-from .attention import FrameAttention
 
 
 def along_frequency(channels: int, hidden: int) -> Residual:

@@ -36,3 +36,9 @@ def test_the_size_that_is_trained_keeps_to_its_budget(name):
     """400 million multiplications per second, of 125 frames."""
     graph = export_graph(build(name, **read_configuration(name).config).eval())
     assert 2.4e6 < macs_per_step(graph) <= 3.2e6
+
+
+def test_the_large_separator_keeps_to_its_budget():
+    """2.5 billion multiplications per second, of 125 frames."""
+    graph = export_graph(build("separate").eval())
+    assert 6e6 < macs_per_step(graph) <= 20e6

@@ -12,8 +12,8 @@ from hearloop.export import ExportError, export_bundle
 from hearloop.export.onnx import export_graph
 from hearloop.export.verify import excitation_spectrum
 from hearloop.models.streaming.attention import WindowAttention
+from hearloop.models.streaming.frame_attention import FrameAttention
 from hearloop.models.streaming.state import Rings
-from hearloop.models.target.attention import FrameAttention
 from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.engine import open_engine
 from hearloop.runtime.errors import BundleError, HearloopError

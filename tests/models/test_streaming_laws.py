@@ -17,6 +17,7 @@ from hearloop.models.streaming.compose import Chain, Residual
 from hearloop.models.streaming.conv1d import CausalConv1d
 from hearloop.models.streaming.conv2d import CausalConv2d
 from hearloop.models.streaming.dilated import MultiDilatedBlock
+from hearloop.models.streaming.frame_attention import FrameAttention
 from hearloop.models.streaming.linear_attention import DecayedLinearAttention
 from hearloop.models.streaming.lookahead import LookaheadAttention
 from hearloop.models.streaming.mamba import FrequencyMamba, TimeMamba
@@ -25,7 +26,6 @@ from hearloop.models.streaming.recurrent import FrequencyGRU, FrequencyLSTM, Tim
 from hearloop.models.streaming.rotary import RotaryPhase
 from hearloop.models.streaming.state import State, flatten_state, unflatten_state
 from hearloop.models.streaming.transposed import CausalConvTranspose2d
-from hearloop.models.target.attention import FrameAttention
 
 BATCH = 3
 
@@ -43,6 +43,14 @@ class Case:
         shape = list(self.shape)
         shape.insert(self.time_axis - 1, frames)
         return torch.randn(BATCH, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def shaken(model: nn.Module) -> nn.Module:
+    """Weights of which none is zero: every layer has an effect."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return model
 
 
 class WithReference(nn.Module):
@@ -155,7 +163,7 @@ CASES = {
         2,
         "model",
     ),
-    "separate-small": Case(lambda: build("separate-small", blocks=2), (1, 257, 2), 2, "model"),
+    "separate": Case(lambda: shaken(build("separate", blocks=1, attentive=1)), (1, 257, 2), 2, "model"),
     "separate-tiger": Case(
         lambda: build("separate-tiger-small", size=8, channels=8, rounds=2, scales=3, heads=2, query=3, memory=6),
         (1, 257, 2),

@@ -1,4 +1,6 @@
-"""Two talkers apart on small devices: the network of `enhance-small`, larger."""
+"""Two talkers apart by the network of `enhance-small`, larger; and larger still, with attention between frames."""
+
+from typing import Any
 
 import torch
 
@@ -7,7 +9,7 @@ from ..streaming.state import State
 from .masks import TalkerMasks
 
 
-class SeparateSmall(DualPath):
+class DualPathSeparator(DualPath):
     """Streaming separation of talkers, 12 ms algorithmic latency; parameters and state as in `DualPath`.
 
     Parameters
@@ -25,11 +27,12 @@ class SeparateSmall(DualPath):
         hidden: int = 48,
         bands: int = 32,
         blocks: int = 3,
+        attentive: int = 0,
         window: str = "asymmetric-512-192",
         talkers: int = 2,
         sum_to_one: bool = True,
     ):
-        super().__init__(channels, hidden, bands, blocks, values=2 * talkers, window=window)
+        super().__init__(channels, hidden, bands, blocks, attentive, values=2 * talkers, window=window)
         assert self.mask.bias is not None
         self.channels_out = talkers
         self.masks = TalkerMasks(talkers, sum_to_one)
@@ -42,3 +45,8 @@ class SeparateSmall(DualPath):
         values, state = self.to_bins(spectrum, state)
         masks = values.unflatten(1, (self.channels_out, 2)).permute(0, 1, 3, 4, 2)
         return self.masks(spectrum, masks), state
+
+
+def separate_base(**config: Any) -> DualPathSeparator:
+    """The small one and three blocks with attention: it can begin with what the small one has learned."""
+    return DualPathSeparator(**({"attentive": 3} | config))

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from ..streaming.attention import HIDDEN
-from ..streaming.state import Rings
+from .attention import HIDDEN
+from .state import Rings
 
 
 class FrameVectors(nn.Module):
