@@ -1,4 +1,4 @@
-"""A small dual-path network: what `enhance-small` and `separate-small` have in common."""
+"""A dual-path network: what `enhance-small`, `separate-small` and `separate` have in common."""
 
 import torch
 from torch import nn
