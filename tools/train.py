@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run: last.pt, best.pt, log.csv")
     add_data_arguments(parser)
     parser.add_argument(
-        "--from", dest="start", metavar="WEIGHTS", help="begin with the weights of a checkpoint (.pt) or a bundle"
+        "--from",
+        dest="start",
+        metavar="WEIGHTS",
+        action="append",
+        help="begin with the weights of a checkpoint (.pt) or a bundle; again for each of networks that learn together",
     )
     place = parser.add_argument_group("where it runs")
     place.add_argument("--processes", type=int, default=1, help="one per core or accelerator (default: %(default)s)")
@@ -55,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
     configuration = _configuration(args)
     settings = configuration.training
-    material, validation = read_materials(args, with_heads=configuration.task == "target")
+    material, validation = read_materials(args, with_heads=configuration.task in ("target", "enroll"))
     print(f"training: {_amounts(material)}; validation: {_amounts(validation)}", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
     fabric = open_fabric(args.processes, args.accelerator, args.machines, settings.precision)
@@ -86,8 +90,18 @@ def _configuration(args: argparse.Namespace) -> "Configuration":
     return replace(configuration, training=replace(configuration.training, **given))
 
 
-def _start(name: str, task: str) -> "Callable[[nn.Module], object]":
+def _start(names: Sequence[str], task: str) -> "Callable[[nn.Module], object]":
     """What fills a new model with weights that are there already."""
+    sources = [_source(name, task) for name in names]
+
+    def fill(model: "nn.Module") -> None:
+        for source in sources:
+            source(model)
+
+    return fill
+
+
+def _source(name: str, task: str) -> "Callable[[nn.Module], object]":
     if name.endswith(".pt"):
         from ..models.training.checkpoint import load_weights
 
@@ -115,7 +129,7 @@ def _facts(args: argparse.Namespace, material: "Material") -> dict[str, Any]:
         **({"heads": len(material.heads)} if material.heads else {}),
         "command": shlex.join(["hearloop", *sys.argv[1:]]),
         "machine": f"{accelerator}, {where} processes, torch {torch.__version__}",
-        **({"began_with": Path(args.start).name} if args.start else {}),
+        **({"began_with": ", ".join(Path(name).name for name in args.start)} if args.start else {}),
     }
 
 

@@ -92,8 +92,8 @@ class SceneSimulator:
             np.stack([scene.mixture for scene in scenes]),
             np.stack([scene.target for scene in scenes]),
             np.stack([scene.interferers.sum(axis=0) for scene in scenes]),
-            np.stack([_padded(scene.look, longest) for scene in scenes]),
-            np.stack([_padded(scene.clean_look, longest) for scene in scenes]),
+            np.stack([padded(scene.look, longest) for scene in scenes]),
+            np.stack([padded(scene.clean_look, longest) for scene in scenes]),
             np.array([scene.look.shape[1] for scene in scenes]),
             np.array([scene.talker for scene in scenes]),
         )
@@ -128,7 +128,7 @@ class SceneSimulator:
         in_front = Surroundings(head, self._draw_room(rng))
         look_noise, _ = self._noise(rng, in_front, look_length, microphone)
         looked, _ = self._hear(rng, in_front, look_voices, looks_deg, look_noise * np.float32(not is_clean))
-        scene, look = self._recorded(rng, heard, looked)
+        scene, look = self._recorded(rng, [heard, looked])
         return Scene(
             mixture=scene[0],
             target=scene[1],
@@ -157,8 +157,9 @@ class SceneSimulator:
 
         The response of the microphones is in it already: before the ears it is one channel, behind them many.
         """
-        colour = np.concatenate([random_equaliser(rng, self.recipe.speech_equalisation_db), microphone])
-        return [equalise(piece, colour) for piece in self.voices.say(rng, speaker, lengths, self.recipe.speech_speed)]
+        colour = random_equaliser(rng, self.recipe.speech_equalisation_db)
+        pieces = self.voices.say(rng, speaker, lengths, self.recipe.speech_speed)
+        return [equalise(piece, np.concatenate([colour, microphone])) for piece in pieces]
 
     def _draw_speaks(self, rng: np.random.Generator, length: int) -> np.ndarray | None:
         chance, recipe = rng.random(), self.recipe
@@ -232,20 +233,21 @@ class SceneSimulator:
         noise = equalise(noise, microphone)
         return noise * gain_to_level(noise, 0.0, may_clip=True), kind
 
-    def _recorded(self, rng: np.random.Generator, scene: np.ndarray, look: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Both recordings with the same two microphones, each at its level; the first row may clip."""
+    def _recorded(self, rng: np.random.Generator, sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Recordings with the same two microphones, each at its level; the first row of each may clip."""
         recipe = self.recipe
         mismatch_db = rng.uniform(-0.5, 0.5) * recipe.ear_mismatch_db
         ears = 10 ** (np.array([[mismatch_db], [-mismatch_db]]) / 20)
         recorded = []
-        for heard in (scene, look):
+        for heard in sounds:
             sound = heard * ears.astype(np.float32)
             sound *= gain_to_level(sound[0], rng.uniform(*recipe.level_dbfs))
             if rng.random() < recipe.clip_share:
                 sound[0] = clip(sound[0], share=rng.uniform(0.0005, 0.01))
             recorded.append(sound)
-        return recorded[0], recorded[1]
+        return recorded
 
 
-def _padded(sound: np.ndarray, length: int) -> np.ndarray:
+def padded(sound: np.ndarray, length: int) -> np.ndarray:
+    """With zeros behind it, as long as said."""
     return np.pad(sound, ((0, 0), (0, length - sound.shape[1])))

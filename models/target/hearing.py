@@ -37,15 +37,29 @@ class Hearing(nn.Module):
         -------
         The voice at both ears, [B, 2, N], and the embeddings of all looks, each [B, E].
         """
-        voices = tuple(self.embed(*look) for look in looks)
+        voices = tuple(embed(self.enroll, *look) for look in looks)
         return enhance(self.target, mixture, self.target.steering(voices[0])), voices
 
-    def embed(self, look: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
-        """The embedding of each look, [B, E], of unit norm."""
-        stft = Stft(str(self.enroll.window)).to(look.device)
-        whole = look.shape[-1] // stft.hop_length * stft.hop_length
-        spectrum, _ = stft.analysis(look[..., :whole])
-        embedding, _ = self.enroll(spectrum, self.enroll.initial_state(len(look)))
-        # The network knows the voice better with every frame, and none of them sees what comes after it.
-        last = samples.to(look.device).clamp(stft.hop_length, whole) // stft.hop_length - 1
-        return embedding[torch.arange(len(look), device=look.device), 0, last]
+
+def embed(enroll: nn.Module, look: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:
+    """What an enrolment network knows of the voice at the end of each look.
+
+    Parameters
+    ----------
+    enroll : nn.Module
+        Such as `Enroll`.
+    look : Tensor, float32 [B, 2, M]
+    samples : Tensor, int64 [B]
+        How many of a look count.
+
+    Returns
+    -------
+    Embeddings [B, E] of unit norm.
+    """
+    stft = Stft(str(enroll.window)).to(look.device)
+    whole = look.shape[-1] // stft.hop_length * stft.hop_length
+    spectrum, _ = stft.analysis(look[..., :whole])
+    embedding, _ = enroll(spectrum, enroll.initial_state(len(look)))
+    # The network knows the voice better with every frame, and none of them sees what comes after it.
+    last = samples.to(look.device).clamp(stft.hop_length, whole) // stft.hop_length - 1
+    return embedding[torch.arange(len(look), device=look.device), 0, last]

@@ -74,10 +74,16 @@ def model_of_checkpoint(content: dict[str, Any], part: str | None = None) -> nn.
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Fill a model with the averaged weights of a checkpoint, where name and shape agree; the rest stays as it is.
 
+    Of networks that learn together, one may begin with a checkpoint of its own: the one that most weights fit.
+
     Raises HearloopError if no weight fits.
     """
     held, own = read_checkpoint(path)["weights"], model.state_dict()
-    fitting = {name: value for name, value in held.items() if name in own and value.shape == own[name].shape}
+    fits = []
+    for part in ("", *(f"{name}." for name, _ in model.named_children())):
+        placed = {part + name: value for name, value in held.items()}
+        fits.append({name: each for name, each in placed.items() if name in own and each.shape == own[name].shape})
+    fitting = max(fits, key=len)
     if not fitting:
         raise HearloopError(f"{path}: none of its {len(held)} weights fits the model; is it this architecture?")
     model.load_state_dict(fitting, strict=False)

@@ -10,7 +10,8 @@ from ...runtime.errors import HearloopError
 from .. import task_of
 from ..simulation.recipe import PairRecipe, Recipe, SceneRecipe
 from .loss import LossWeights, TargetLossWeights
-from .settings import EnhanceSelection, Selection, SeparateSelection, Settings, TargetSelection
+from .settings import EnhanceSelection, EnrollSelection, Selection, SeparateSelection, Settings, TargetSelection
+from .voice_loss import ContrastWeights
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,7 +33,6 @@ class Configuration:
     model: str
     config: dict[str, Any] = field(default_factory=dict)
     training: Settings = field(default_factory=Settings)
-    loss: LossWeights = field(default_factory=LossWeights)
     selection: Selection = field(default_factory=Selection)
 
 
@@ -41,6 +41,7 @@ class EnhanceConfiguration(Configuration):
     """For speech enhancement."""
 
     task = "enhance"
+    loss: LossWeights = field(default_factory=LossWeights)
     selection: EnhanceSelection = field(default_factory=EnhanceSelection)
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -50,8 +51,19 @@ class SeparateConfiguration(Configuration):
     """For the separation of talkers."""
 
     task = "separate"
+    loss: LossWeights = field(default_factory=LossWeights)
     selection: SeparateSelection = field(default_factory=SeparateSelection)
     recipe: PairRecipe = field(default_factory=PairRecipe)
+
+
+@dataclass(frozen=True)
+class EnrollConfiguration(Configuration):
+    """For the enrolment network alone, before it learns on together with a target network."""
+
+    task = "enroll"
+    loss: ContrastWeights = field(default_factory=ContrastWeights)
+    selection: EnrollSelection = field(default_factory=EnrollSelection)
+    recipe: SceneRecipe = field(default_factory=SceneRecipe)
 
 
 @dataclass(frozen=True)
@@ -65,7 +77,9 @@ class TargetConfiguration(Configuration):
     recipe: SceneRecipe = field(default_factory=SceneRecipe)
 
 
-KINDS = {kind.task: kind for kind in (EnhanceConfiguration, SeparateConfiguration, TargetConfiguration)}
+KINDS = {
+    kind.task: kind for kind in (EnhanceConfiguration, SeparateConfiguration, TargetConfiguration, EnrollConfiguration)
+}
 
 
 def read_configuration(name_or_path: str) -> Configuration:

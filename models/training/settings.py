@@ -62,13 +62,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Selection:
-    """The score by which the best checkpoint is chosen: a weighted sum of what is measured on validation.
-
-    si_sdr_improvement_db : weight of the SI-SDR improvement in dB; of several talkers in their best order, of two ears
-        the mean
-    """
-
-    si_sdr_improvement_db: float = 1.0
+    """The score by which the best checkpoint is chosen: a weighted sum of what is measured on validation."""
 
     def score(self, found: dict[str, float]) -> float:
         """The score of what was measured."""
@@ -76,7 +70,29 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class EnhanceSelection(Selection):
+class SoundSelection(Selection):
+    """For models that make sound.
+
+    si_sdr_improvement_db : weight of the SI-SDR improvement in dB; of several talkers in their best order, of two ears
+        the mean
+    """
+
+    si_sdr_improvement_db: float = 1.0
+
+
+@dataclass(frozen=True)
+class EnrollSelection(Selection):
+    """For enrolment.
+
+    confused_percent : weight of how often a look is more like one at somebody else than like one at the same talker;
+        below zero, because less of it is better
+    """
+
+    confused_percent: float = -1.0
+
+
+@dataclass(frozen=True)
+class EnhanceSelection(SoundSelection):
     """For speech enhancement.
 
     pesq_wb : weight of the mean PESQ, wide-band; 0: it is not measured
@@ -88,7 +104,7 @@ class EnhanceSelection(Selection):
 
 
 @dataclass(frozen=True)
-class SeparateSelection(Selection):
+class SeparateSelection(SoundSelection):
     """For the separation of talkers.
 
     phantom_db : weight of the level of the quieter output over the louder where one talker speaks; below zero, because
@@ -99,7 +115,7 @@ class SeparateSelection(Selection):
 
 
 @dataclass(frozen=True)
-class TargetSelection(Selection):
+class TargetSelection(SoundSelection):
     """For target speech hearing.
 
     leakage_db : weight of what is left of the mixture while the target is silent; below zero, because less is better

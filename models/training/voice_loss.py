@@ -1,7 +1,22 @@
 """What makes an embedding tell voices apart, whatever else was heard in the look."""
 
+from dataclasses import dataclass
+
 import torch
 from torch.nn import functional
+
+from ...runtime.errors import HearloopError
+
+
+@dataclass(frozen=True)
+class ContrastWeights:
+    """temperature : how much a difference in likeness counts, the more, the lower."""
+
+    temperature: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise HearloopError(f"temperature is {self.temperature}; expected more than zero")
 
 
 def alignment(noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:

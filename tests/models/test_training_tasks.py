@@ -9,15 +9,17 @@ import torch
 
 from hearloop.models import build
 from hearloop.models.frontend import enhance
+from hearloop.models.simulation.looks import LookSimulator
 from hearloop.models.simulation.pairs import Pair
 from hearloop.models.simulation.recipe import SceneRecipe
-from hearloop.models.training.checkpoint import model_of_checkpoint, read_checkpoint
-from hearloop.models.training.configuration import SeparateConfiguration, TargetConfiguration
+from hearloop.models.target.hearing import embed
+from hearloop.models.training.checkpoint import load_weights, model_of_checkpoint, read_checkpoint, write_checkpoint
+from hearloop.models.training.configuration import EnrollConfiguration, SeparateConfiguration, TargetConfiguration
 from hearloop.models.training.loop import Training
 from hearloop.models.training.loss import LossWeights, TargetLossWeights
 from hearloop.models.training.machines import open_fabric, run_on
 from hearloop.models.training.settings import Settings
-from hearloop.models.training.tasks import open_task, separate, target
+from hearloop.models.training.tasks import enroll, open_task, separate, target
 from hearloop.models.training.voice_loss import alignment, contrast
 from hearloop.runtime.errors import HearloopError
 
@@ -37,12 +39,20 @@ TARGET = TargetConfiguration(
     recipe=SceneRecipe(look_s=(0.5, 0.7)),
 )
 
+ENROLL = EnrollConfiguration(
+    "enroll",
+    TARGET.enroll,
+    training=replace(SETTINGS, batch=4),
+    recipe=SceneRecipe(look_s=(0.4, 0.5), look_talkers=(0, 1)),
+)
+
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     for module, counts in (
         (separate, {"ROOMS": 2, "OVERLAPS": 2, "ALONE": 1}),
         (target, {"SCENES": 1, "REOPENING": 1}),
+        (enroll, {"PAIRS": 5, "LOOK_S": (0.4, 0.5)}),
     ):
         for name, count in counts.items():
             monkeypatch.setattr(module, name, count)
@@ -73,7 +83,7 @@ def learned(starter, tmp_path_factory):
     return learn
 
 
-@pytest.mark.parametrize("configuration", [SEPARATE, TARGET], ids=lambda configuration: configuration.task)
+@pytest.mark.parametrize("configuration", [SEPARATE, TARGET, ENROLL], ids=lambda configuration: configuration.task)
 def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(learned, tmp_path, configuration):
     whole = learned(configuration)
     assert learned(configuration, tmp_path, interrupt_at=3)["training"]["steps"] == 3
@@ -165,11 +175,65 @@ def test_what_is_behind_a_look_is_not_heard(starter):
     changed[0, :, 4000:] = 1
     changed[1, :, 6000:] = 1
     with torch.no_grad():
-        expected = network.embed(look, samples)
-        torch.testing.assert_close(network.embed(changed, samples), expected)
-        assert not torch.allclose(network.embed(look, samples + 2000), expected, atol=1e-3)
-        torch.testing.assert_close(network.embed(look[:1, :, :4000], samples[:1]), expected[:1])
+        expected = embed(network.enroll, look, samples)
+        torch.testing.assert_close(embed(network.enroll, changed, samples), expected)
+        assert not torch.allclose(embed(network.enroll, look, samples + 2000), expected, atol=1e-3)
+        torch.testing.assert_close(embed(network.enroll, look[:1, :, :4000], samples[:1]), expected[:1])
     torch.testing.assert_close(expected.norm(dim=-1), torch.ones(2))
+
+
+def test_an_enrolment_network_alone_learns_to_find_the_other_look_at_a_talker(starter):
+    """Over and over the same looks, so that it can learn them."""
+    torch.manual_seed(0)
+    task = open_task(ENROLL, *starter)
+    network = task.build()
+    loss, items = task.loss(network), task.simulator.items(1, 0, 4, 8000)
+    assert len(set(items.talker.tolist())) > 1
+    optimiser = torch.optim.Adam(network.parameters(), 0.01)
+    before = float(loss(network, items).detach())
+    for _ in range(30):
+        optimiser.zero_grad()
+        loss(network, items).backward()
+        optimiser.step()
+    assert float(loss(network, items).detach()) < 0.5 * before
+    with pytest.raises(HearloopError, match="one item of a step"):
+        loss(network, task.simulator.items(1, 0, 1, 8000))
+
+
+def test_networks_that_learn_together_begin_with_checkpoints_of_their_own(starter, tmp_path):
+    torch.manual_seed(1)
+    network = open_task(TARGET, *starter).build()
+    before = {name: value.clone() for name, value in network.target.state_dict().items()}
+    others = build("enroll", **TARGET.enroll)
+    facts = {"model": "enroll", "config": TARGET.enroll, "training": {}, "quality": []}
+    write_checkpoint(tmp_path / "enroll.pt", {**facts, "weights": others.state_dict()})
+    load_weights(network, tmp_path / "enroll.pt")
+    for name, value in others.state_dict().items():
+        assert torch.equal(network.enroll.state_dict()[name], value), name
+    for name, value in network.target.state_dict().items():
+        assert torch.equal(before[name], value), name
+
+
+def test_looks_are_confused_where_another_talker_is_more_alike():
+    voices = np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 2]]
+    assert enroll.confused_percent(voices, np.array([7, 7, 5, 5, 5]))[:4] == [0, 0, 0, 0]
+    assert enroll.confused_percent(voices, np.array([7, 5, 7, 5, 2]))[0] == pytest.approx(100 / 3)
+    assert np.isnan(enroll.confused_percent(voices, np.array([7, 7, 5, 5, 2]))[4])
+
+
+def test_two_looks_are_at_one_talker_and_no_longer_than_an_item(starter):
+    simulator = LookSimulator(ENROLL.recipe, starter[0].speech, starter[0].noise, starter[0].heads)
+    items, again = simulator.items(3, 2, 3, 7000), simulator.items(3, 4, 1, 7000)
+    assert items.looks.shape == (2, 3, 2, 7000)
+    assert items.looks.dtype == np.float32
+    np.testing.assert_array_equal(items.looks[:, 2:], again.looks)
+    assert items.look_samples.min() >= 6400
+    assert items.look_samples.max() <= 7000
+    for looks, samples in zip(items.looks, items.look_samples, strict=True):
+        for look, many in zip(looks, samples, strict=True):
+            assert np.abs(look[:, :many]).max() > 1e-3
+            assert np.all(look[:, many:] == 0)
+    assert not np.allclose(items.looks[0], items.looks[1])
 
 
 def test_a_checkpoint_of_both_networks_gives_either(learned):

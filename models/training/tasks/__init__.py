@@ -5,11 +5,17 @@ from collections.abc import Callable
 from ...simulation.material import Material
 from ..configuration import Configuration
 from .enhance import Enhance
+from .enroll import Enroll
 from .separate import Separate
 from .target import Target
 from .task import Task
 
-TASKS: dict[str, Callable[..., Task]] = {"enhance": Enhance, "separate": Separate, "target": Target}
+TASKS: dict[str, Callable[..., Task]] = {
+    "enhance": Enhance,
+    "separate": Separate,
+    "target": Target,
+    "enroll": Enroll,
+}
 
 
 def open_task(configuration: Configuration, training: Material, validation: Material) -> Task:

@@ -1,0 +1,65 @@
+"""Two looks at one talker, at different places, among different others: what an enrolment network learns from."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .corpus import SAMPLE_RATE
+from .equalisation import equalise, random_equaliser
+from .scenes import SceneSimulator, padded
+from .surroundings import Surroundings
+
+
+class LookItems(NamedTuple):
+    """Training items in stacked arrays.
+
+    looks : float32 [2 looks, items, 2 ears, samples], zeros behind each look
+    look_samples : int64 [2 looks, items], how long each look is
+    talker : int64 [items], number of the speaker
+    """
+
+    looks: np.ndarray
+    look_samples: np.ndarray
+    talker: np.ndarray
+
+
+class LookSimulator(SceneSimulator):
+    """Makes pairs of looks, as the looks of a `SceneSimulator` are, each with a head and microphones of its own.
+
+    Raises AudioError if there is no head, or if there are too few speakers for the recipe.
+    """
+
+    def items(self, seed: int, first: int, count: int, length: int) -> LookItems:
+        """Items `first` to `first + count`, of looks that are no longer than `length`.
+
+        Item i depends on the seed and i alone.
+        """
+        pairs = [self.pair(np.random.default_rng([seed, index]), length) for index in range(first, first + count)]
+        looks = [[padded(pair[at], length) for pair, _ in pairs] for at in (0, 1)]
+        samples = [[pair[at].shape[1] for pair, _ in pairs] for at in (0, 1)]
+        return LookItems(np.array(looks), np.array(samples), np.array([talker for _, talker in pairs]))
+
+    def pair(self, rng: np.random.Generator, longest: int) -> tuple[list[np.ndarray], int]:
+        """Two looks at one talker, each float32 [2, samples], and the number of the talker."""
+        recipe = self.recipe
+        lengths = [min(int(rng.uniform(*recipe.look_s) * SAMPLE_RATE), longest) for _ in range(2)]
+        talker = int(self.voices.choose(rng, 1, sum(lengths))[0])
+        pieces = self.voices.say(rng, talker, (lengths[0], lengths[1]), recipe.speech_speed)
+        return [self._look_at(rng, talker, piece) for piece in pieces], talker
+
+    def _look_at(self, rng: np.random.Generator, talker: int, spoken: np.ndarray) -> np.ndarray:
+        recipe, length = self.recipe, len(spoken)
+        is_clean = rng.random() < recipe.clean_look_share
+        strangers = 0 if is_clean else int(rng.integers(recipe.look_talkers[0], recipe.look_talkers[1] + 1))
+        microphone = self._microphone(rng)
+        people = self.voices.choose(rng, strangers + 1)
+        others = [int(person) for person in people if person != talker][:strangers]
+        colour = random_equaliser(rng, recipe.speech_equalisation_db)
+        voices = [equalise(spoken, np.concatenate([colour, microphone]))]
+        voices += [self._say(rng, other, (length,), microphone)[0] for other in others]
+        azimuths_deg = rng.uniform(recipe.elsewhere_deg, 360 - recipe.elsewhere_deg, len(voices))
+        azimuths_deg[0] = rng.uniform(-recipe.frontal_deg, recipe.frontal_deg)
+        around = Surroundings(self.heads[rng.integers(len(self.heads))], self._draw_room(rng))
+        noise, _ = self._noise(rng, around, length, microphone)
+        heard, _ = self._hear(rng, around, voices, azimuths_deg, noise * np.float32(not is_clean))
+        return self._recorded(rng, [heard[:1]])[0][0]

@@ -1,0 +1,89 @@
+"""A voice, known from a noisy look: the enrolment network learns alone to tell talkers apart."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from ....runtime.errors import HearloopError
+from ...simulation.looks import LookItems, LookSimulator
+from ...simulation.material import Material
+from ...simulation.recipe import SCENE_VALIDATION
+from ...target.hearing import embed
+from ..configuration import EnrollConfiguration
+from ..validate import share_of
+from ..voice_loss import ContrastWeights, contrast
+from .task import Measures, Task
+
+PAIRS = 60  # of looks, of validation
+LOOK_S = (2.0, 4.0)
+BATCH = 10
+
+
+class Enroll(Task):
+    """Enrolment alone; raises AudioError without heads, or if there are too few talkers."""
+
+    def __init__(self, configuration: EnrollConfiguration, training: Material, validation: Material):
+        super().__init__(configuration)
+        self.simulator = LookSimulator(configuration.recipe, training.speech, training.noise, training.heads)
+        natural = LookSimulator(
+            replace(SCENE_VALIDATION, look_s=LOOK_S), validation.speech, validation.noise, validation.heads
+        )
+        self.validation = natural.items(40, 0, PAIRS, int(LOOK_S[1] * 16000))
+        self.weights = configuration.loss
+
+    def loss(self, network: nn.Module) -> nn.Module:
+        return EnrollLoss(self.weights)
+
+    @torch.no_grad()
+    def measure(self, network: nn.Module, fabric: Fabric) -> Measures:
+        looks, samples = (
+            torch.as_tensor(each).flatten(0, 1) for each in (self.validation.looks, self.validation.look_samples)
+        )
+        voices = [
+            embed(network, look.to(fabric.device), many).cpu()
+            for look, many in zip(looks.split(BATCH), samples.split(BATCH), strict=True)
+        ]
+        talkers = np.tile(self.validation.talker, 2)
+        return {"confused_percent": list(share_of(confused_percent(torch.cat(voices).numpy(), talkers), fabric))}
+
+
+class EnrollLoss(nn.Module):
+    """Each look has to find the other one at its talker among those of the batch."""
+
+    def __init__(self, weights: ContrastWeights):
+        super().__init__()
+        self.weights = weights
+
+    def forward(self, network: nn.Module, items: LookItems) -> torch.Tensor:
+        looks, samples, talker = map(torch.as_tensor, (items.looks, items.look_samples, items.talker))
+        if len(talker) < 2:
+            raise HearloopError("a process has one item of a step; expected a larger training.batch, to compare with")
+        first, second = embed(network, looks.flatten(0, 1), samples.flatten()).chunk(2)
+        temperature = self.weights.temperature
+        return (contrast(first, second, talker, temperature) + contrast(second, first, talker, temperature)) / 2
+
+
+def confused_percent(voices: np.ndarray, talkers: np.ndarray) -> list[float]:
+    """For each look: of all pairs of a look at its talker and one at another, how many are the wrong way round.
+
+    Parameters
+    ----------
+    voices : float32 [looks, E], of unit norm
+    talkers : int [looks]
+
+    Returns
+    -------
+    0 where every look at the same talker is more alike than any at another, 50 for guessing; not a number where there
+    is no other look at the talker.
+    """
+    likeness = voices @ voices.T
+    found = []
+    for index, talker in enumerate(talkers):
+        same = (talkers == talker) & (np.arange(len(talkers)) != index)
+        other = talkers != talker
+        wrong = likeness[index, same][:, None] < likeness[index, other][None, :]
+        found.append(100 * float(wrong.mean()) if wrong.size else float("nan"))
+    return found
