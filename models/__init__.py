@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 MODELS = {
     "enhance-small": ("enhancement.small", "EnhanceSmall"),
     "enroll": ("target.enroll", "Enroll"),
+    "enroll-frontal": ("target.frontal", "EnrollFrontal"),
     "gtcrn": ("enhancement.gtcrn", "Gtcrn"),
     "gtcrn-8ms": ("enhancement.gtcrn", "gtcrn_8ms"),
     "echo": ("echo.canceller", "EchoCanceller"),

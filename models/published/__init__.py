@@ -12,6 +12,7 @@ from .weights import Tensors, fill
 # System -> module of this package, which has `make(config) -> nn.Module` and may have `publish`, `PREFIXES` and
 # `NEEDLESS`; see `fill`.
 SYSTEMS = {
+    "dvector": "dvector",
     "gtcrn": "gtcrn",
     "loth_embed": "loth_embed",
     "loth_separator": "loth_separator",

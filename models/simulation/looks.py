@@ -14,11 +14,13 @@ class LookItems(NamedTuple):
     """Training items in stacked arrays.
 
     looks : float32 [2 looks, items, 2 ears, samples], zeros behind each look
+    spoken : float32 [2 looks, items, samples], what the talker says in it, as recorded
     look_samples : int64 [2 looks, items], how long each look is
     talker : int64 [items], number of the speaker
     """
 
     looks: np.ndarray
+    spoken: np.ndarray
     look_samples: np.ndarray
     talker: np.ndarray
 
@@ -35,17 +37,20 @@ class LookSimulator(SceneSimulator):
         Item i depends on the seed and i alone.
         """
         pairs = [self.pair(np.random.default_rng([seed, index]), length) for index in range(first, first + count)]
-        looks = [[padded(pair[at], length) for pair, _ in pairs] for at in (0, 1)]
-        samples = [[pair[at].shape[1] for pair, _ in pairs] for at in (0, 1)]
-        return LookItems(np.array(looks), np.array(samples), np.array([talker for _, talker in pairs]))
+        return LookItems(
+            np.array([[padded(look, length) for look in looks] for looks, _, _ in pairs]).swapaxes(0, 1),
+            np.array([[padded(piece, length) for piece in spoken] for _, spoken, _ in pairs]).swapaxes(0, 1),
+            np.array([[look.shape[1] for look in looks] for looks, _, _ in pairs]).T,
+            np.array([talker for *_, talker in pairs]),
+        )
 
-    def pair(self, rng: np.random.Generator, longest: int) -> tuple[list[np.ndarray], int]:
-        """Two looks at one talker, each float32 [2, samples], and the number of the talker."""
+    def pair(self, rng: np.random.Generator, longest: int) -> tuple[list[np.ndarray], list[np.ndarray], int]:
+        """Two looks at one talker, float32 [2, samples], what is said in each, [samples], and the talker's number."""
         recipe = self.recipe
         lengths = [min(int(rng.uniform(*recipe.look_s) * SAMPLE_RATE), longest) for _ in range(2)]
         talker = int(self.voices.choose(rng, 1, sum(lengths))[0])
         pieces = self.voices.say(rng, talker, (lengths[0], lengths[1]), recipe.speech_speed)
-        return [self._look_at(rng, talker, piece) for piece in pieces], talker
+        return [self._look_at(rng, talker, piece) for piece in pieces], pieces, talker
 
     def _look_at(self, rng: np.random.Generator, talker: int, spoken: np.ndarray) -> np.ndarray:
         recipe, length = self.recipe, len(spoken)

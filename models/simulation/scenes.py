@@ -250,4 +250,4 @@ class SceneSimulator:
 
 def padded(sound: np.ndarray, length: int) -> np.ndarray:
     """With zeros behind it, as long as said."""
-    return np.pad(sound, ((0, 0), (0, length - sound.shape[1])))
+    return np.pad(sound, [(0, 0)] * (sound.ndim - 1) + [(0, length - sound.shape[-1])])

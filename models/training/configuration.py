@@ -11,7 +11,7 @@ from .. import task_of
 from ..simulation.recipe import PairRecipe, Recipe, SceneRecipe
 from .loss import LossWeights, TargetLossWeights
 from .settings import EnhanceSelection, EnrollSelection, Selection, SeparateSelection, Settings, TargetSelection
-from .voice_loss import ContrastWeights
+from .voice_loss import EnrollLossWeights
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -61,7 +61,7 @@ class EnrollConfiguration(Configuration):
     """For the enrolment network alone, before it learns on together with a target network."""
 
     task = "enroll"
-    loss: ContrastWeights = field(default_factory=ContrastWeights)
+    loss: EnrollLossWeights = field(default_factory=EnrollLossWeights)
     selection: EnrollSelection = field(default_factory=EnrollSelection)
     recipe: SceneRecipe = field(default_factory=SceneRecipe)
 

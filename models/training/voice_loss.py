@@ -9,20 +9,34 @@ from ...runtime.errors import HearloopError
 
 
 @dataclass(frozen=True)
-class ContrastWeights:
-    """temperature : how much a difference in likeness counts, the more, the lower."""
+class EnrollLossWeights:
+    """For the enrolment network alone.
 
+    contrast, temperature : how badly a look finds the other one at its talker among those of the batch, and how much a
+        difference in likeness counts there: the more, the lower
+    alignment : distance of the embedding of a noisy look from what the teacher makes of the voice alone
+    teacher : file of the weights of the published encoder `dvector`, with which the network also begins
+    """
+
+    contrast: float = 1.0
     temperature: float = 0.1
+    alignment: float = 0.0
+    teacher: str = ""
 
     def __post_init__(self) -> None:
-        if self.temperature <= 0:
-            raise HearloopError(f"temperature is {self.temperature}; expected more than zero")
+        if self.contrast < 0 or self.temperature <= 0 or self.alignment < 0:
+            found = (self.contrast, self.temperature, self.alignment)
+            raise HearloopError(
+                f"contrast, temperature and alignment are {found}; expected none below zero, and temperature above it"
+            )
+        if self.alignment and not self.teacher:
+            raise HearloopError(f"alignment is {self.alignment} without a teacher; expected the file of its weights")
 
 
 def alignment(noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-    """One minus the cosine between the embeddings of noisy and of clean looks, [B, E] of unit norm -> scalar.
+    """One minus the cosine between the embeddings of noisy looks and of clean speech, [B, E] of unit norm -> scalar.
 
-    The clean look is the example: it does not learn from this term, so that the two cannot meet in the middle.
+    The clean one is the example: it does not learn from this term, so that the two cannot meet in the middle.
     """
     return (1 - (noisy * clean.detach()).sum(-1)).mean()
 

@@ -176,6 +176,9 @@ CASES = {
         2,
         "model",
     ),
+    "enroll-frontal": Case(
+        lambda: build("enroll-frontal", channels=8, hidden=12, layers=2, embedding=12), (2, 257, 2), 2, "model"
+    ),
     "enroll, four bins to a band": Case(
         lambda: build("enroll", channels=8, hidden=6, blocks=1, embedding=12, stride=4), (2, 97, 2), 2, "model"
     ),

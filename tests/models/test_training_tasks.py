@@ -9,6 +9,7 @@ import torch
 
 from hearloop.models import build
 from hearloop.models.frontend import enhance
+from hearloop.models.published.dvector import DVector
 from hearloop.models.simulation.looks import LookSimulator
 from hearloop.models.simulation.pairs import Pair
 from hearloop.models.simulation.recipe import SceneRecipe
@@ -20,7 +21,7 @@ from hearloop.models.training.loss import LossWeights, TargetLossWeights
 from hearloop.models.training.machines import open_fabric, run_on
 from hearloop.models.training.settings import Settings
 from hearloop.models.training.tasks import enroll, open_task, separate, target
-from hearloop.models.training.voice_loss import alignment, contrast
+from hearloop.models.training.voice_loss import EnrollLossWeights, alignment, contrast
 from hearloop.runtime.errors import HearloopError
 
 SETTINGS = Settings(steps=4, batch=2, seconds=0.5, validate_every=2, warmup_steps=0)
@@ -200,6 +201,41 @@ def test_an_enrolment_network_alone_learns_to_find_the_other_look_at_a_talker(st
         loss(network, task.simulator.items(1, 0, 1, 8000))
 
 
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """A file of random weights in the published form."""
+    torch.manual_seed(2)
+    path = tmp_path_factory.mktemp("teacher") / "pretrained.pt"
+    torch.save({"model_state": DVector().state_dict()}, path)
+    return path
+
+
+def test_an_enrolment_network_begins_with_what_its_teacher_knows_and_learns_from_it(starter, teacher):
+    configuration = replace(ENROLL, model="enroll-frontal", config={"channels": 4})
+    with_teacher = EnrollLossWeights(contrast=0, alignment=1, teacher=str(teacher))
+    task = open_task(replace(configuration, loss=with_teacher), *starter)
+    torch.manual_seed(0)
+    network = task.build()
+    heard = torch.rand(1, 20, 40)
+    with torch.no_grad():
+        expected, _ = task.teacher.lstm(heard)
+        found, _ = network.voice(heard[:, :, None], network.voice.initial_state(1))
+        torch.testing.assert_close(found[:, :, 0], expected)
+        torch.testing.assert_close(network.linear(found[:, :, 0]), task.teacher.linear(expected))
+    items = task.simulator.items(1, 0, 3, 8000)
+    loss = task.loss(network)
+    loss(network, items).backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in network.parameters())
+    assert 0 < float(loss(network, items).detach()) < 2
+    swapped = items._replace(spoken=items.spoken[:, ::-1].copy())
+    assert not torch.equal(loss(network, swapped), loss(network, items))
+
+
+def test_a_teacher_is_needed_to_learn_from_one():
+    with pytest.raises(HearloopError, match="without a teacher"):
+        EnrollLossWeights(alignment=1)
+
+
 def test_networks_that_learn_together_begin_with_checkpoints_of_their_own(starter, tmp_path):
     torch.manual_seed(1)
     network = open_task(TARGET, *starter).build()
@@ -226,6 +262,7 @@ def test_two_looks_are_at_one_talker_and_no_longer_than_an_item(starter):
     items, again = simulator.items(3, 2, 3, 7000), simulator.items(3, 4, 1, 7000)
     assert items.looks.shape == (2, 3, 2, 7000)
     assert items.looks.dtype == np.float32
+    assert items.spoken.shape == (2, 3, 7000)
     np.testing.assert_array_equal(items.looks[:, 2:], again.looks)
     assert items.look_samples.min() >= 6400
     assert items.look_samples.max() <= 7000
@@ -233,6 +270,9 @@ def test_two_looks_are_at_one_talker_and_no_longer_than_an_item(starter):
         for look, many in zip(looks, samples, strict=True):
             assert np.abs(look[:, :many]).max() > 1e-3
             assert np.all(look[:, many:] == 0)
+    for piece, many in zip(items.spoken.reshape(6, -1), items.look_samples.reshape(6), strict=True):
+        assert np.abs(piece[:many]).max() > 1e-3
+        assert np.all(piece[many:] == 0)
     assert not np.allclose(items.looks[0], items.looks[1])
 
 

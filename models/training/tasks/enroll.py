@@ -8,13 +8,14 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from ....runtime.errors import HearloopError
+from ...published.dvector import DVector, read_dvector
 from ...simulation.looks import LookItems, LookSimulator
 from ...simulation.material import Material
 from ...simulation.recipe import SCENE_VALIDATION
 from ...target.hearing import embed
 from ..configuration import EnrollConfiguration
 from ..validate import share_of
-from ..voice_loss import ContrastWeights, contrast
+from ..voice_loss import EnrollLossWeights, alignment, contrast
 from .task import Measures, Task
 
 PAIRS = 60  # of looks, of validation
@@ -33,9 +34,16 @@ class Enroll(Task):
         )
         self.validation = natural.items(40, 0, PAIRS, int(LOOK_S[1] * 16000))
         self.weights = configuration.loss
+        self.teacher = read_dvector(self.weights.teacher) if self.weights.teacher else None
+
+    def build(self) -> nn.Module:
+        network = super().build()
+        if self.teacher is not None:
+            network.begin_with(self.teacher)
+        return network
 
     def loss(self, network: nn.Module) -> nn.Module:
-        return EnrollLoss(self.weights)
+        return EnrollLoss(self.weights, self.teacher)
 
     @torch.no_grad()
     def measure(self, network: nn.Module, fabric: Fabric) -> Measures:
@@ -51,19 +59,28 @@ class Enroll(Task):
 
 
 class EnrollLoss(nn.Module):
-    """Each look has to find the other one at its talker among those of the batch."""
+    """Each look has to find the other one at its talker among those of the batch, and to say what the teacher says."""
 
-    def __init__(self, weights: ContrastWeights):
+    def __init__(self, weights: EnrollLossWeights, teacher: DVector | None):
         super().__init__()
-        self.weights = weights
+        self.weights, self.teacher = weights, teacher
 
     def forward(self, network: nn.Module, items: LookItems) -> torch.Tensor:
-        looks, samples, talker = map(torch.as_tensor, (items.looks, items.look_samples, items.talker))
+        looks, spoken, samples, talker = map(
+            torch.as_tensor, (items.looks, items.spoken, items.look_samples, items.talker)
+        )
         if len(talker) < 2:
             raise HearloopError("a process has one item of a step; expected a larger training.batch, to compare with")
-        first, second = embed(network, looks.flatten(0, 1), samples.flatten()).chunk(2)
+        voices = embed(network, looks.flatten(0, 1), samples.flatten())
+        first, second = voices.chunk(2)
         temperature = self.weights.temperature
-        return (contrast(first, second, talker, temperature) + contrast(second, first, talker, temperature)) / 2
+        both = contrast(first, second, talker, temperature) + contrast(second, first, talker, temperature)
+        loss = self.weights.contrast * both / 2
+        if self.teacher is not None:
+            with torch.no_grad():
+                clean = self.teacher(spoken.flatten(0, 1), samples.flatten())
+            loss = loss + self.weights.alignment * alignment(voices, clean)
+        return loss
 
 
 def confused_percent(voices: np.ndarray, talkers: np.ndarray) -> list[float]:
