@@ -27,7 +27,7 @@ MODELS = {
     "separate-tiger": ("separation.tiger", "tiger_base"),
     "separate-tiger-small": ("separation.tiger", "Tiger"),
     "target": ("target.stream", "Target"),
-    "target-small": ("target.stream", "target_small"),
+    "target-small": ("target.small", "TargetSmall"),
 }
 MODEL_NAMES = tuple(MODELS)
 

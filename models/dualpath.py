@@ -1,11 +1,11 @@
-"""A dual-path network: what `enhance-small`, `separate-small` and `separate` have in common."""
+"""A dual-path network: what `enhance-small`, `separate-small`, `separate` and `target-small` have in common."""
 
 import torch
 from torch import nn
 
 from ..runtime.windows import window_pair
 from .bands import erb_filters
-from .features import CompressedSpectrum
+from .features import BinauralSpectrum, CompressedSpectrum
 from .streaming.compose import Chain, Residual
 from .streaming.conv2d import CausalConv2d
 from .streaming.frame_attention import FrameAttention
@@ -51,9 +51,9 @@ class DualPath(nn.Module):
         bins = window_pair(window).bins
         stride = 4 if bins > 128 else 2
         wide, kernel, padding = (bins - 1) // stride, (1, 2 * stride), (0, stride // 2)
-        self.features = CompressedSpectrum(window)
+        self.features = BinauralSpectrum(window) if self.channels_in == 2 else CompressedSpectrum(window)
         self.split = nn.Sequential(
-            nn.Conv2d(3, channels, kernel, (1, stride), padding, bias=False),
+            nn.Conv2d(self.features.of_a_bin(self.channels_in), channels, kernel, (1, stride), padding, bias=False),
             nn.BatchNorm2d(channels),
             nn.PReLU(channels),
         )
@@ -77,11 +77,20 @@ class DualPath(nn.Module):
             "decoder": self.decoder.initial_state(batch),
         }
 
-    def to_bins(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """Spectrum [B, 1, T, 257, 2] and state -> [B, values, T, 257] and the next state."""
+    def to_bins(
+        self, spectrum: torch.Tensor, state: State, steering: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, State]:
+        """Spectrum [B, channels_in, T, 257, 2] and state -> [B, values, T, 257] and the next state.
+
+        `steering` [B, 2 hidden, 1, bands], where given, is by how much more than one time every feature of every band
+        is taken before the blocks, and then what is added to it.
+        """
         features, level = self.features(spectrum, state["level"])
         wide, encoder = self.encoder(self.split(features), state["encoder"])
         narrow = self.to_hidden((wide @ self.compress).permute(0, 2, 3, 1))
+        if steering is not None:
+            scale, shift = steering.permute(0, 2, 3, 1).chunk(2, dim=-1)
+            narrow = narrow + narrow * scale + shift
         narrow, blocks = self.blocks(narrow, state["blocks"])
         mixed = self.skip(wide) + self.to_channels(narrow).permute(0, 3, 1, 2) @ self.expand
         mixed, decoder = self.decoder(mixed, state["decoder"])

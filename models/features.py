@@ -21,6 +21,11 @@ class CompressedSpectrum(nn.Module):
     State: that of the average of the level.
     """
 
+    @staticmethod
+    def of_a_bin(channels: int) -> int:
+        """How many features a bin has."""
+        return 3 * channels
+
     def __init__(self, window: str, sample_rate: int = 16000):
         super().__init__()
         pair = window_pair(window)
@@ -42,3 +47,43 @@ class CompressedSpectrum(nn.Module):
         magnitude = root * power.sqrt()
         features = torch.cat([compressed, magnitude.unsqueeze(-1)], dim=-1)
         return features.permute(0, 1, 4, 2, 3).flatten(1, 2), state
+
+
+class BinauralSpectrum(CompressedSpectrum):
+    """Those of both ears, and what tells directions apart: how much the ears agree, their phase, and their level.
+
+    These three are the real and the imaginary part of the product of both ears, and the difference of their powers, all
+    of them divided by the mean power: 1, 0 and 0 for sound from the front.
+    """
+
+    def __init__(self, window: str, sample_rate: int = 16000):
+        super().__init__(window, sample_rate)
+        self.ears = EarProducts()
+
+    @staticmethod
+    def of_a_bin(channels: int) -> int:
+        """How many features a bin has."""
+        return 3 * channels + 3
+
+    def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """Spectrum [B, 2, T, F, 2] -> features [B, 9, T, F]."""
+        compressed, state = super().forward(spectrum, state)
+        left, right, real, imaginary = self.ears(spectrum)
+        both = (left + right) / 2 + self.silence
+        alike = torch.stack([real / both, imaginary / both, (left - right) / both], dim=1)
+        return torch.cat([compressed, alike], dim=1), state
+
+
+class EarProducts(nn.Module):
+    """The powers at both ears, and the real and imaginary part of left times conjugate right; each [B, T, F]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("quarter_turn", torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), persistent=False)
+
+    def forward(self, spectrum: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Spectrum [B, 2, T, F, 2] -> four parts."""
+        left, right = spectrum.unbind(1)
+        pairs = ((left, left), (right, right), (left, right), (left, right @ self.quarter_turn))
+        one, other, real, imaginary = ((first * second).sum(-1) for first, second in pairs)
+        return one, other, real, imaginary

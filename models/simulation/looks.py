@@ -14,12 +14,14 @@ class LookItems(NamedTuple):
     """Training items in stacked arrays.
 
     looks : float32 [2 looks, items, 2 ears, samples], zeros behind each look
+    alone : float32 [2 looks, items, 2 ears, samples], the talker in it, with 50 ms of reflections
     spoken : float32 [2 looks, items, samples], what the talker says in it, as recorded
     look_samples : int64 [2 looks, items], how long each look is
     talker : int64 [items], number of the speaker
     """
 
     looks: np.ndarray
+    alone: np.ndarray
     spoken: np.ndarray
     look_samples: np.ndarray
     talker: np.ndarray
@@ -37,15 +39,19 @@ class LookSimulator(SceneSimulator):
         Item i depends on the seed and i alone.
         """
         pairs = [self.pair(np.random.default_rng([seed, index]), length) for index in range(first, first + count)]
+        looks = np.array([[padded(look, length) for look in looks] for looks, _, _ in pairs]).transpose(2, 1, 0, 3, 4)
         return LookItems(
-            np.array([[padded(look, length) for look in looks] for looks, _, _ in pairs]).swapaxes(0, 1),
+            looks[0],
+            looks[1],
             np.array([[padded(piece, length) for piece in spoken] for _, spoken, _ in pairs]).swapaxes(0, 1),
-            np.array([[look.shape[1] for look in looks] for looks, _, _ in pairs]).T,
+            np.array([[look.shape[-1] for look in looks] for looks, _, _ in pairs]).T,
             np.array([talker for *_, talker in pairs]),
         )
 
     def pair(self, rng: np.random.Generator, longest: int) -> tuple[list[np.ndarray], list[np.ndarray], int]:
-        """Two looks at one talker, float32 [2, samples], what is said in each, [samples], and the talker's number."""
+        """Two looks at one talker, each with the talker alone in it, float32 [2 (look, alone), 2, samples]; what is
+        said in each, [samples]; and the number of the talker.
+        """
         recipe = self.recipe
         lengths = [min(int(rng.uniform(*recipe.look_s) * SAMPLE_RATE), longest) for _ in range(2)]
         talker = int(self.voices.choose(rng, 1, sum(lengths))[0])
@@ -67,4 +73,4 @@ class LookSimulator(SceneSimulator):
         around = Surroundings(self.heads[rng.integers(len(self.heads))], self._draw_room(rng))
         noise, _ = self._noise(rng, around, length, microphone)
         heard, _ = self._hear(rng, around, voices, azimuths_deg, noise * np.float32(not is_clean))
-        return self._recorded(rng, [heard[:1]])[0][0]
+        return self._recorded(rng, [heard[:2]])[0]

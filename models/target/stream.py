@@ -80,8 +80,3 @@ class Target(nn.Module):
         real, imaginary = mask.unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2).split(1, dim=-1)
         kept = real * spectrum + imaginary * (spectrum @ self.quarter_turn)
         return kept, {"level": level, "net": net}
-
-
-def target_small(**config: int) -> Target:
-    """The model for small devices, at an eighth of the cost. It is steered by the same embeddings."""
-    return Target(**({"channels": 32, "hidden": 24, "blocks": 2, "query": 2} | config))

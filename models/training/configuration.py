@@ -68,10 +68,16 @@ class EnrollConfiguration(Configuration):
 
 @dataclass(frozen=True)
 class TargetConfiguration(Configuration):
-    """For target speech hearing; enroll : arguments of the constructor of the enrolment network."""
+    """For target speech hearing.
+
+    enroll_model : name of the enrolment network; enroll : arguments of its constructor
+    enroll_learns : whether it learns on together with the target network, or stays as it begins
+    """
 
     task = "target"
+    enroll_model: str = "enroll"
     enroll: dict[str, Any] = field(default_factory=dict)
+    enroll_learns: bool = True
     loss: TargetLossWeights = field(default_factory=TargetLossWeights)
     selection: TargetSelection = field(default_factory=TargetSelection)
     recipe: SceneRecipe = field(default_factory=SceneRecipe)

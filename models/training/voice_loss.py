@@ -15,20 +15,22 @@ class EnrollLossWeights:
     contrast, temperature : how badly a look finds the other one at its talker among those of the batch, and how much a
         difference in likeness counts there: the more, the lower
     alignment : distance of the embedding of a noisy look from what the teacher makes of the voice alone
+    front : negative SNR, in dB, of what the network lets pass to its encoder of voices
     teacher : file of the weights of the published encoder `dvector`, with which the network also begins
     """
 
     contrast: float = 1.0
     temperature: float = 0.1
     alignment: float = 0.0
+    front: float = 0.0
     teacher: str = ""
 
     def __post_init__(self) -> None:
-        if self.contrast < 0 or self.temperature <= 0 or self.alignment < 0:
-            found = (self.contrast, self.temperature, self.alignment)
-            raise HearloopError(
-                f"contrast, temperature and alignment are {found}; expected none below zero, and temperature above it"
-            )
+        weights = (self.contrast, self.alignment, self.front)
+        if min(weights) < 0 or max(weights) == 0:
+            raise HearloopError(f"contrast, alignment and front are {weights}; expected none below and one above zero")
+        if self.temperature <= 0:
+            raise HearloopError(f"temperature is {self.temperature}; expected more than zero")
         if self.alignment and not self.teacher:
             raise HearloopError(f"alignment is {self.alignment} without a teacher; expected the file of its weights")
 

@@ -32,8 +32,8 @@ SEPARATE = SeparateConfiguration(
     loss=LossWeights(spectral=0, si_sdr=0, snr=1),
 )
 TARGET = TargetConfiguration(
-    "target-small",
-    {"channels": 4, "hidden": 2, "heads": 2, "memory": 4, "embedding": 8},
+    "target",
+    {"channels": 4, "hidden": 2, "blocks": 2, "heads": 2, "memory": 4, "query": 2, "embedding": 8},
     training=SETTINGS,
     enroll={"channels": 4, "hidden": 2, "blocks": 1, "summary": 2, "embedding": 8},
     loss=TargetLossWeights(spectral=0, si_sdr=0, snr=1),
@@ -211,7 +211,7 @@ def teacher(tmp_path_factory):
 
 
 def test_an_enrolment_network_begins_with_what_its_teacher_knows_and_learns_from_it(starter, teacher):
-    configuration = replace(ENROLL, model="enroll-frontal", config={"channels": 4})
+    configuration = replace(ENROLL, model="enroll-frontal", config={"channels": 4, "width": 8, "bands": 8, "blocks": 1})
     with_teacher = EnrollLossWeights(contrast=0, alignment=1, teacher=str(teacher))
     task = open_task(replace(configuration, loss=with_teacher), *starter)
     torch.manual_seed(0)
@@ -229,6 +229,25 @@ def test_an_enrolment_network_begins_with_what_its_teacher_knows_and_learns_from
     assert 0 < float(loss(network, items).detach()) < 2
     swapped = items._replace(spoken=items.spoken[:, ::-1].copy())
     assert not torch.equal(loss(network, swapped), loss(network, items))
+
+
+def test_the_front_of_an_enrolment_network_learns_to_let_the_talker_pass(starter):
+    """Over and over the same looks; the rest of the network stays as it is."""
+    torch.manual_seed(0)
+    configuration = replace(ENROLL, model="enroll-frontal", config={"channels": 8, "width": 8, "bands": 8, "hidden": 8})
+    task = open_task(replace(configuration, loss=EnrollLossWeights(contrast=0, front=1)), *starter)
+    network = task.build()
+    loss, items = task.loss(network), task.simulator.items(1, 0, 4, 8000)
+    optimiser = torch.optim.Adam(network.front.parameters(), 0.01)
+    before = float(loss(network, items).detach())
+    for _ in range(40):
+        optimiser.zero_grad()
+        loss(network, items).backward()
+        optimiser.step()
+    assert float(loss(network, items).detach()) < before - 3, "dB"
+    assert network.linear.weight.grad is None
+    with pytest.raises(HearloopError, match="enroll has no such part"):
+        open_task(replace(ENROLL, loss=EnrollLossWeights(front=1)), *starter).build()
 
 
 def test_a_teacher_is_needed_to_learn_from_one():
@@ -262,7 +281,9 @@ def test_two_looks_are_at_one_talker_and_no_longer_than_an_item(starter):
     items, again = simulator.items(3, 2, 3, 7000), simulator.items(3, 4, 1, 7000)
     assert items.looks.shape == (2, 3, 2, 7000)
     assert items.looks.dtype == np.float32
+    assert items.alone.shape == items.looks.shape
     assert items.spoken.shape == (2, 3, 7000)
+    assert (items.looks - items.alone).std() > 1e-3
     np.testing.assert_array_equal(items.looks[:, 2:], again.looks)
     assert items.look_samples.min() >= 6400
     assert items.look_samples.max() <= 7000

@@ -8,6 +8,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from ....runtime.errors import HearloopError
+from ...frontend import Stft
 from ...published.dvector import DVector, read_dvector
 from ...simulation.looks import LookItems, LookSimulator
 from ...simulation.material import Material
@@ -37,9 +38,16 @@ class Enroll(Task):
         self.teacher = read_dvector(self.weights.teacher) if self.weights.teacher else None
 
     def build(self) -> nn.Module:
-        network = super().build()
-        if self.teacher is not None:
+        network, weights = super().build(), self.weights
+        if weights.front and not hasattr(network, "front_snr_db"):
+            raise HearloopError(
+                f"loss.front is {weights.front}; {self.configuration.model} has no such part, expected 0"
+            )
+        if self.teacher is not None and hasattr(network, "begin_with"):
             network.begin_with(self.teacher)
+        if not weights.contrast and not weights.alignment:
+            for name, parameter in network.named_parameters():
+                parameter.requires_grad_(name.startswith("front."))
         return network
 
     def loss(self, network: nn.Module) -> nn.Module:
@@ -59,27 +67,36 @@ class Enroll(Task):
 
 
 class EnrollLoss(nn.Module):
-    """Each look has to find the other one at its talker among those of the batch, and to say what the teacher says."""
+    """A weighted sum of terms.
+
+    Each look has to find the other one at its talker among those of the batch; to say what the teacher says of the
+    voice alone; and to let pass the talker alone.
+    """
 
     def __init__(self, weights: EnrollLossWeights, teacher: DVector | None):
         super().__init__()
         self.weights, self.teacher = weights, teacher
 
     def forward(self, network: nn.Module, items: LookItems) -> torch.Tensor:
-        looks, spoken, samples, talker = map(
-            torch.as_tensor, (items.looks, items.spoken, items.look_samples, items.talker)
-        )
-        if len(talker) < 2:
-            raise HearloopError("a process has one item of a step; expected a larger training.batch, to compare with")
-        voices = embed(network, looks.flatten(0, 1), samples.flatten())
-        first, second = voices.chunk(2)
-        temperature = self.weights.temperature
-        both = contrast(first, second, talker, temperature) + contrast(second, first, talker, temperature)
-        loss = self.weights.contrast * both / 2
-        if self.teacher is not None:
+        looks, alone, spoken = (torch.as_tensor(part).flatten(0, 1) for part in items[:3])
+        samples, talker = torch.as_tensor(items.look_samples).flatten(), torch.as_tensor(items.talker)
+        weights, loss = self.weights, looks.new_zeros(())
+        voices = embed(network, looks, samples)
+        if weights.front:
+            stft = Stft(str(network.window)).to(looks.device)
+            spectrum, _ = stft.analysis(alone[..., : alone.shape[-1] // stft.hop_length * stft.hop_length])
+            loss = loss - weights.front * network.front_snr_db(spectrum).mean()
+        if weights.contrast:
+            if len(talker) < 2:
+                raise HearloopError("a process has one item of a step; expected a larger training.batch, to compare it")
+            first, second = voices.chunk(2)
+            both = contrast(first, second, talker, weights.temperature)
+            both = both + contrast(second, first, talker, weights.temperature)
+            loss = loss + weights.contrast * both / 2
+        if self.teacher is not None and weights.alignment:
             with torch.no_grad():
-                clean = self.teacher(spoken.flatten(0, 1), samples.flatten())
-            loss = loss + self.weights.alignment * alignment(voices, clean)
+                clean = self.teacher(spoken, samples)
+            loss = loss + weights.alignment * alignment(voices, clean)
         return loss
 
 

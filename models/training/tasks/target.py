@@ -27,13 +27,19 @@ class Target(Task):
 
     def __init__(self, configuration: TargetConfiguration, training: Material, validation: Material):
         main = {"model": configuration.model, "config": configuration.config}
-        super().__init__(configuration, {"target": main, "enroll": {"model": "enroll", "config": configuration.enroll}})
+        enroll = {"model": configuration.enroll_model, "config": configuration.enroll}
+        super().__init__(configuration, {"target": main, "enroll": enroll})
+        self.enroll_learns = configuration.enroll_learns
+        if not self.enroll_learns and (configuration.loss.alignment or configuration.loss.contrast):
+            raise HearloopError("loss.alignment and loss.contrast are for an enrolment network that learns; expected 0")
         self.simulator = SceneSimulator(configuration.recipe, training.speech, training.noise, training.heads)
         self.validation = scene_validation_set(validation, SCENES, REOPENING)
         self.weights = configuration.loss
 
     def build(self) -> nn.Module:
-        return Hearing(**{name: build(part["model"], **part["config"]) for name, part in self.parts.items()})
+        network = Hearing(**{name: build(part["model"], **part["config"]) for name, part in self.parts.items()})
+        network.enroll.requires_grad_(self.enroll_learns)
+        return network
 
     def loss(self, network: nn.Module) -> nn.Module:
         return TargetLoss(self.weights, str(network.window))
