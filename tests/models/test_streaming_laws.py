@@ -185,7 +185,7 @@ CASES = {
     ),
     "enroll-frontal": Case(
         lambda: shaken(
-            build("enroll-frontal", channels=8, width=8, bands=8, blocks=1, hidden=12, layers=1, embedding=12), by=0.5
+            build("enroll-frontal", channels=8, width=8, bands=8, blocks=1, hidden=12, layers=1, embedding=12), by=0.1
         ),
         (2, 257, 2),
         2,
