@@ -15,12 +15,20 @@ class Hearing(nn.Module):
         With `steering`, such as `Target`.
     enroll : nn.Module
         Such as `Enroll`.
+    enroll_learns : bool
+        Else the enrolment network stays as it is, and works as it will when it is used.
     """
 
-    def __init__(self, target: nn.Module, enroll: nn.Module):
+    def __init__(self, target: nn.Module, enroll: nn.Module, enroll_learns: bool = True):
         super().__init__()
-        self.target, self.enroll = target, enroll
+        self.target, self.enroll, self.enroll_learns = target, enroll, enroll_learns
         self.window = target.window
+        self.enroll.requires_grad_(enroll_learns)
+
+    def train(self, mode: bool = True) -> "Hearing":
+        super().train(mode)
+        self.enroll.train(mode and self.enroll_learns)
+        return self
 
     def forward(
         self, mixture: torch.Tensor, *looks: tuple[torch.Tensor, torch.Tensor]

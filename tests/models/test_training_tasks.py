@@ -269,6 +269,19 @@ def test_networks_that_learn_together_begin_with_checkpoints_of_their_own(starte
         assert torch.equal(before[name], value), name
 
 
+def test_an_enrolment_network_that_does_not_learn_stays_as_it_is(starter, learned):
+    front = {"channels": 4, "width": 8, "bands": 8, "blocks": 1, "hidden": 8, "layers": 1, "embedding": 8}
+    configuration = replace(TARGET, enroll_model="enroll-frontal", enroll=front, enroll_learns=False)
+    torch.manual_seed(configuration.training.seed)
+    before = open_task(configuration, *starter).build().state_dict()
+    after = learned(configuration)["weights"]
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("target.") for name in changed)
+    with pytest.raises(HearloopError, match="for an enrolment network that learns"):
+        open_task(replace(configuration, loss=TargetLossWeights(contrast=1.0)), *starter)
+
+
 def test_looks_are_confused_where_another_talker_is_more_alike():
     voices = np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 2]]
     assert enroll.confused_percent(voices, np.array([7, 7, 5, 5, 5]))[:4] == [0, 0, 0, 0]

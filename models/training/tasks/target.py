@@ -37,9 +37,8 @@ class Target(Task):
         self.weights = configuration.loss
 
     def build(self) -> nn.Module:
-        network = Hearing(**{name: build(part["model"], **part["config"]) for name, part in self.parts.items()})
-        network.enroll.requires_grad_(self.enroll_learns)
-        return network
+        networks = {name: build(part["model"], **part["config"]) for name, part in self.parts.items()}
+        return Hearing(**networks, enroll_learns=self.enroll_learns)
 
     def loss(self, network: nn.Module) -> nn.Module:
         return TargetLoss(self.weights, str(network.window))
