@@ -225,4 +225,5 @@ class Processor:
         if self.block_size is not None and block.shape[1] % self.block_size:
             raise AudioError(f"block of {block.shape[1]} samples; expected multiples of block_size {self.block_size}")
         with np.errstate(over="ignore"):
-            return np.ascontiguousarray(block, np.float32)
+            # Machine code takes writable memory only, and sound from files or other processes may be neither.
+            return np.require(block, np.float32, ["C_CONTIGUOUS", "WRITEABLE"])

@@ -159,5 +159,6 @@ class WholeProcessor:
             wet = self.controls.source_targets[np.newaxis] @ wet
         out = np.zeros((len(wet), count), np.float32)
         dry = np.broadcast_to(dry.mean(0), out.shape) if len(dry) != len(out) else dry
-        self._stages[len(wet)].process(np.ascontiguousarray(dry), np.ascontiguousarray(wet[:, :count]), True, out)
+        dry, wet = (np.require(each, np.float32, ["C_CONTIGUOUS", "WRITEABLE"]) for each in (dry, wet[:, :count]))
+        self._stages[len(wet)].process(dry, wet, True, out)
         return out

@@ -77,6 +77,16 @@ def test_any_split_into_blocks_gives_the_same_output(make_bundle, sizes, rate, c
     np.testing.assert_allclose(split, whole, atol=1e-7)
 
 
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_sound_that_must_not_be_written_to_is_taken_as_any_other(make_bundle, rate, rng):
+    """As `np.frombuffer` gives it, and memory that is shared between processes."""
+    samples = (0.1 * rng.standard_normal((1, rate // 5))).astype(np.float32)
+    expected = Processor(make_bundle(gain=0.5), sample_rate=rate).process(samples)
+    shared = np.frombuffer(samples.tobytes(), np.float32)[np.newaxis]
+    assert not shared.flags.writeable
+    np.testing.assert_array_equal(Processor(make_bundle(gain=0.5), sample_rate=rate).process(shared), expected)
+
+
 def test_reset_starts_a_new_stream(make_bundle, rng):
     processor = Processor(make_bundle(gain=0.5), 2, 48000)
     samples = (0.1 * rng.standard_normal((2, 5000))).astype(np.float32)
