@@ -81,5 +81,9 @@ class Enroll(nn.Module):
         # Not divided by the mean worth, because only the direction of the mean counts.
         average, mean = self.mean((self.voice(frame) * worth).transpose(1, 2), state["mean"])
         average = average.transpose(1, 2)
-        embedding = average * (average.square().sum(-1, keepdim=True) + 1e-12).rsqrt()
-        return embedding.unsqueeze(1), {"level": level, "conv": conv, "blocks": blocks, "mean": mean}
+        return unit_norm(average).unsqueeze(1), {"level": level, "conv": conv, "blocks": blocks, "mean": mean}
+
+
+def unit_norm(voice: torch.Tensor) -> torch.Tensor:
+    """Vectors along the last axis brought to a norm of one; zeros stay zeros."""
+    return voice * (voice.square().sum(-1, keepdim=True) + 1e-12).rsqrt()

@@ -14,7 +14,7 @@ from ..streaming.average import ExponentialAverage
 from ..streaming.compose import Chain
 from ..streaming.recurrent import TimeLSTM
 from ..streaming.state import State
-from .enroll import FORGETTING_S
+from .enroll import FORGETTING_S, unit_norm
 
 SPEECH = 0.009  # what an encoder of voices is used to, the mean over bands and time; measured on speech at -30 dBFS
 SILENCE_DBFS = -90.0
@@ -108,9 +108,9 @@ class EnrollFrontal(nn.Module):
         heard = power * (SPEECH / level.clamp(min=self.silence)).unsqueeze(-1)
         hidden, following["voice"] = self.voice(heard.unsqueeze(2), state["voice"])
         hidden = hidden.squeeze(2)
-        frame = _unit(self.linear(hidden).relu()) * self.worth(hidden).sigmoid()
+        frame = unit_norm(self.linear(hidden).relu()) * self.worth(hidden).sigmoid()
         average, following["mean"] = self.mean(frame.transpose(1, 2), state["mean"])
-        return _unit(average.transpose(1, 2)).unsqueeze(1), following
+        return unit_norm(average.transpose(1, 2)).unsqueeze(1), following
 
     def front_snr_db(self, alone: torch.Tensor) -> torch.Tensor:
         """How well what passed last is the middle of somebody alone, [B]; after a pass in training mode.
@@ -120,7 +120,3 @@ class EnrollFrontal(nn.Module):
         wanted = alone.mean(1)
         energy, error = (each.square().sum((1, 2, 3)) for each in (wanted, self.passed - wanted))
         return 10 * torch.log10((energy + 1e-9) / (error + energy / LARGEST_SNR + 1e-9))
-
-
-def _unit(voice: torch.Tensor) -> torch.Tensor:
-    return voice * (voice.square().sum(-1, keepdim=True) + 1e-12).rsqrt()

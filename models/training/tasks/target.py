@@ -30,8 +30,11 @@ class Target(Task):
         enroll = {"model": configuration.enroll_model, "config": configuration.enroll}
         super().__init__(configuration, {"target": main, "enroll": enroll})
         self.enroll_learns = configuration.enroll_learns
-        if not self.enroll_learns and (configuration.loss.alignment or configuration.loss.contrast):
-            raise HearloopError("loss.alignment and loss.contrast are for an enrolment network that learns; expected 0")
+        terms = (configuration.loss.alignment, configuration.loss.contrast)
+        if any(terms) and not self.enroll_learns:
+            raise HearloopError(
+                f"alignment and contrast are {terms} and enroll_learns is false; expected 0, or a network that learns"
+            )
         self.simulator = SceneSimulator(configuration.recipe, training.speech, training.noise, training.heads)
         self.validation = scene_validation_set(validation, SCENES, REOPENING)
         self.weights = configuration.loss
