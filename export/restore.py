@@ -1,5 +1,6 @@
 """The way back: weights of a PyTorch model from the initializers of a bundle, to go on training with them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,29 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from ..models import MODEL_NAMES, build
 from ..runtime.bundle import load_bundle
 from ..runtime.bundle_info import BundleInfo
 from ..runtime.golden import Golden
+from ..runtime.voice import steering_path
 from .onnx import ExportError, export_graph
+from .steering import steering_graph
 
 SPACING = 2.0**-21  # of the marks, from one to two: four times that of float32
+
+
+def restored(name_or_path: str | Path) -> nn.Module | None:
+    """The model that a bundle was made of, with its weights; None if the bundle does not say which one that was.
+
+    Raises as `restore` does.
+    """
+    info = load_bundle(name_or_path).info
+    name, config = info.training.get("model", info.name), info.training.get("config", {})
+    if name not in MODEL_NAMES:
+        return None
+    model = build(name, **config)
+    restore(model, name_or_path)
+    return model
 
 
 def restore(model: nn.Module, name_or_path: str | Path) -> None:
@@ -23,7 +41,8 @@ def restore(model: nn.Module, name_or_path: str | Path) -> None:
 
     A graph holds the weights in another order than PyTorch, transposed, joined or with batch norms folded into them.
     Where each number belongs is found by exporting the model itself with numbers that occur only once. Batch norms
-    become ones that only shift, which computes the same. The result must reproduce the bundle's golden vectors.
+    become ones that only shift, which computes the same. The result must reproduce the bundle's golden vectors. The
+    steering of a target model is a file beside the bundle, and comes back with it.
 
     Raises
     ------
@@ -33,26 +52,39 @@ def restore(model: nn.Module, name_or_path: str | Path) -> None:
         If it is no valid bundle.
     """
     bundle = load_bundle(name_or_path)
-    held = {item.name: numpy_helper.to_array(item) for item in onnx.load_from_string(bundle.model).graph.initializer}
-    parameters = _mark(model)
+    _fill(model, export_graph, onnx.load_from_string(bundle.model), str(name_or_path))
+    if hasattr(model, "steering"):
+        assert bundle.path is not None  # loaded by name or path
+        beside = steering_path(bundle.path)
+        try:
+            graph = onnx.load(beside)
+        except (OSError, ValueError) as error:
+            raise ExportError(f"{beside}: the steering of {name_or_path} cannot be read ({error})") from error
+        _fill(model.get_submodule("steering"), lambda _: steering_graph(model), graph, str(beside))
+    if bundle.info.golden is not None:
+        _compare(model, bundle.info, bundle.info.golden)
+
+
+def _fill(part: nn.Module, trace: Callable[[nn.Module], onnx.ModelProto], graph: onnx.ModelProto, where: str) -> None:
+    """Give all parameters of a part of a model, which `trace` makes a graph of, the values of another such graph."""
+    held = {item.name: numpy_helper.to_array(item) for item in graph.graph.initializer}
+    parameters = _mark(part)
     values = np.concatenate([parameter.detach().numpy().ravel() for parameter in parameters])
-    for item in export_graph(model.eval()).graph.initializer:
+    for item in trace(part.eval()).graph.initializer:
         marks = numpy_helper.to_array(item)
         if marks.dtype != np.float32:
             continue
         if item.name not in held or held[item.name].shape != marks.shape:
             found = list(held[item.name].shape) if item.name in held else "missing"
-            raise ExportError(f"{name_or_path}: {item.name!r} is {found}, expected {list(marks.shape)}")
+            raise ExportError(f"{where}: {item.name!r} is {found}, expected {list(marks.shape)}")
         for inverse, tolerance in ((_same, 0.01), (_logarithm, 0.3)):
             places = (inverse(marks.astype(np.float64)) - 1) / SPACING - 0.5
             known = (abs(places - np.rint(places)) < tolerance) & (places > -0.5) & (places < len(values) - 0.5)
             values[np.rint(places[known]).astype(int)] = inverse(held[item.name][known])
     parts = np.split(values, np.cumsum([parameter.numel() for parameter in parameters])[:-1])
     with torch.no_grad():
-        for parameter, part in zip(parameters, parts, strict=True):
-            parameter.copy_(torch.from_numpy(part).view(parameter.shape))
-    if bundle.info.golden is not None:
-        _compare(model, bundle.info, bundle.info.golden)
+        for parameter, value in zip(parameters, parts, strict=True):
+            parameter.copy_(torch.from_numpy(value).view(parameter.shape))
 
 
 def _mark(model: nn.Module) -> list[nn.Parameter]:

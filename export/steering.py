@@ -37,9 +37,10 @@ def export_steering(model: nn.Module, path: str | Path, enroll: nn.Module | None
         If ONNX Runtime computes another map than PyTorch.
     """
     steering = copy.deepcopy(model.get_submodule("steering")).cpu().eval()
-    size = next(layer for layer in steering.modules() if isinstance(layer, nn.Linear)).in_features
-    voices = torch.nn.functional.normalize(torch.randn(8, 1, size, generator=torch.Generator().manual_seed(0)), dim=-1)
-    graph = trace(steering, (voices[0],), ["embedding"], ["map"], f"the steering of {type(model).__name__}")
+    graph = steering_graph(model)
+    voices = torch.nn.functional.normalize(
+        torch.randn(8, 1, _embedding(steering), generator=torch.Generator().manual_seed(0)), dim=-1
+    )
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     for voice in voices:
         with torch.no_grad():
@@ -51,3 +52,14 @@ def export_steering(model: nn.Module, path: str | Path, enroll: nn.Module | None
     if enroll is not None:
         onnx.helper.set_model_props(graph, {ENROLL_VERSION: fingerprint(enroll)})
     write(graph, Path(path))
+
+
+def steering_graph(model: nn.Module) -> onnx.ModelProto:
+    """The steering of a target model, traced."""
+    steering = copy.deepcopy(model.get_submodule("steering")).cpu().eval()
+    voice = torch.ones(1, _embedding(steering))
+    return trace(steering, (voice,), ["embedding"], ["map"], f"the steering of {type(model).__name__}")
+
+
+def _embedding(steering: nn.Module) -> int:
+    return next(layer for layer in steering.modules() if isinstance(layer, nn.Linear)).in_features

@@ -58,7 +58,7 @@ def _published(options: argparse.Namespace) -> BundleInfo:
 def _trained(options: argparse.Namespace) -> BundleInfo:
     from ..export import export_bundle
     from ..export.steering import export_steering
-    from ..models.training.checkpoint import model_of_checkpoint, read_checkpoint
+    from ..models.training.checkpoint import architecture, model_of_checkpoint, read_checkpoint
     from ..runtime.voice import steering_path
 
     checkpoint = options.trained or options.checkpoint
@@ -69,7 +69,8 @@ def _trained(options: argparse.Namespace) -> BundleInfo:
     content = read_checkpoint(checkpoint)
     # The command of the training names folders of the author's machine, which are nobody else's business.
     name = options.name or options.output.stem
-    training = {key: value for key, value in content["training"].items() if key != "command"}
+    facts = {key: value for key, value in content["training"].items() if key != "command"}
+    training = {**architecture(content, options.part), **facts}
     model = model_of_checkpoint(content, options.part)
     info = export_bundle(
         model,

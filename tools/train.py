@@ -10,7 +10,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.errors import HearloopError
 from .material import add_data_arguments, read_materials
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         open_task(configuration, material, validation),
         args.out,
         _facts(args, material),
-        _start(args.start, configuration.task) if args.start else None,
+        start_with(args.start) if args.start else None,
         args.tensorboard,
     )
     training.stop.listen()
@@ -90,27 +89,21 @@ def _configuration(args: argparse.Namespace) -> "Configuration":
     return replace(configuration, training=replace(configuration.training, **given))
 
 
-def _start(names: Sequence[str], task: str) -> "Callable[[nn.Module], object]":
-    """What fills a new model with weights that are there already."""
-    sources = [_source(name, task) for name in names]
+def start_with(names: Sequence[str]) -> "Callable[[nn.Module], object]":
+    """What fills a new model with weights that are there already, of checkpoints (.pt) and bundles."""
+    from ..export.restore import restore, restored
+    from ..models.training.checkpoint import load_weights, take_over
 
     def fill(model: "nn.Module") -> None:
-        for source in sources:
-            source(model)
+        for name in names:
+            if name.endswith(".pt"):
+                load_weights(model, name)
+            elif (other := restored(name)) is not None:
+                take_over(model, other.state_dict(), name)
+            else:
+                restore(model, name)
 
     return fill
-
-
-def _source(name: str, task: str) -> "Callable[[nn.Module], object]":
-    if name.endswith(".pt"):
-        from ..models.training.checkpoint import load_weights
-
-        return lambda model: load_weights(model, name)
-    if task == "target":
-        raise HearloopError(f"--from is {name!r}; networks that learn together begin with a checkpoint, a .pt file")
-    from ..export.restore import restore
-
-    return lambda model: restore(model, name)
 
 
 def _amounts(material: "Material") -> str:

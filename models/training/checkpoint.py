@@ -1,6 +1,7 @@
 """Checkpoint files: the averaged weights for export, and all that an identical continuation needs."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,34 +57,52 @@ def model_of_checkpoint(content: dict[str, Any], part: str | None = None) -> nn.
     HearloopError
         If there is no such part.
     """
-    parts, weights = content.get("parts") or {}, content["weights"]
-    if part is not None and part not in parts:
-        known = ", ".join(parts) if parts else f"none, because {content['model']} was trained alone"
-        raise HearloopError(f"part {part!r} is not in the checkpoint; known are {known}")
-    name, config = content["model"], content["config"]
-    if parts:
-        part = part or next(iter(parts))
-        name, config = parts[part]["model"], parts[part]["config"]
-        prefix = f"{part}."
-        weights = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+    name, config, prefix = _architecture(content, part)
+    weights = content["weights"]
     model = build(name, **config)
-    model.load_state_dict(weights)
+    model.load_state_dict({key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)})
     return model.eval()
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Fill a model with the averaged weights of a checkpoint, where name and shape agree; the rest stays as it is.
+def architecture(content: dict[str, Any], part: str | None = None) -> dict[str, Any]:
+    """What `hearloop.models.build` takes to make the model, or a part of those that were trained together.
 
-    Of networks that learn together, one may begin with a checkpoint of its own: the one that most weights fit.
+    Raises HearloopError if there is no such part.
+    """
+    name, config, _ = _architecture(content, part)
+    return {"model": name, "config": config}
+
+
+def _architecture(content: dict[str, Any], part: str | None) -> tuple[str, dict[str, Any], str]:
+    """Name and config of a model, and with what the names of its weights begin."""
+    parts = content.get("parts") or {}
+    if part is not None and part not in parts:
+        known = ", ".join(parts) if parts else f"none, because {content['model']} was trained alone"
+        raise HearloopError(f"part {part!r} is not in the checkpoint; known are {known}")
+    if not parts:
+        return content["model"], content["config"], ""
+    part = part or next(iter(parts))
+    return parts[part]["model"], parts[part]["config"], f"{part}."
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Fill a model with the averaged weights of a checkpoint as `take_over` does."""
+    take_over(model, read_checkpoint(path)["weights"], str(path))
+
+
+def take_over(model: nn.Module, held: Mapping[str, torch.Tensor], where: str) -> None:
+    """Fill a model with weights from elsewhere, where name and shape agree; the rest stays as it is.
+
+    Of networks that learn together, one may begin with weights of its own: the one that most weights fit.
 
     Raises HearloopError if no weight fits.
     """
-    held, own = read_checkpoint(path)["weights"], model.state_dict()
+    own = model.state_dict()
     fits = []
     for part in ("", *(f"{name}." for name, _ in model.named_children())):
         placed = {part + name: value for name, value in held.items()}
         fits.append({name: each for name, each in placed.items() if name in own and each.shape == own[name].shape})
     fitting = max(fits, key=len)
     if not fitting:
-        raise HearloopError(f"{path}: none of its {len(held)} weights fits the model; is it this architecture?")
+        raise HearloopError(f"{where}: none of its {len(held)} weights fits the model; is it this architecture?")
     model.load_state_dict(fitting, strict=False)

@@ -4,9 +4,13 @@ import pytest
 import torch
 
 from hearloop.export import ExportError, export_bundle
-from hearloop.export.restore import restore
+from hearloop.export.restore import restore, restored
+from hearloop.export.steering import export_steering
 from hearloop.models import build
 from hearloop.models.frontend import enhance
+from hearloop.models.target.hearing import Hearing
+from hearloop.runtime.voice import steering_path
+from hearloop.tools.train import start_with
 
 
 def stirred(name, **config):
@@ -47,3 +51,59 @@ def test_batch_norms_after_convolutions_with_an_offset_compute_the_same(tmp_path
 def test_a_bundle_of_another_architecture_is_refused():
     with pytest.raises(ExportError, match=r"enhance-small: .* expected \["):
         restore(build("enhance-small", channels=8), "enhance-small")
+
+
+ENROLL = {"channels": 4, "hidden": 4, "blocks": 1, "summary": 2, "embedding": 8}
+TARGET = {"channels": 4, "hidden": 4, "bands": 8, "blocks": 1, "embedding": 8}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """An enrolment and a target network, and the bundles of both, which say what they were made of."""
+    models = {"enroll": stirred("enroll", **ENROLL), "target-small": stirred("target-small", **TARGET)}
+    folder = tmp_path_factory.mktemp("pair")
+    for (name, model), config in zip(models.items(), (ENROLL, TARGET), strict=True):
+        facts = {"model": name, "config": config}
+        export_bundle(model, folder / f"{name}.onnx", name="any", license="Apache-2.0", training=facts)
+    export_steering(models["target-small"], steering_path(folder / "target-small.onnx"))
+    return models, folder
+
+
+def test_a_bundle_that_says_what_it_was_made_of_becomes_that_model_with_its_steering(pair):
+    models, folder = pair
+    again = restored(folder / "target-small.onnx")
+    voice, audio = torch.nn.functional.normalize(torch.randn(1, 8), dim=-1), torch.randn(1, 2, 4000)
+    with torch.no_grad():
+        expected, found = (
+            enhance(model, audio, model.steering(voice)) for model in (models["target-small"], again.eval())
+        )
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_networks_that_learn_together_begin_with_the_bundle_of_each(pair):
+    models, folder = pair
+    hearing = Hearing(target=build("target-small", **TARGET), enroll=build("enroll", **ENROLL))
+    start_with([str(folder / f"{name}.onnx") for name in models])(hearing)
+    for part, name in (("enroll", "enroll"), ("target", "target-small")):
+        for key, value in getattr(hearing, part).named_parameters():
+            if "gru" in key or "lstm" in key or "linear" in key:
+                torch.testing.assert_close(value, models[name].get_parameter(key), rtol=1e-5, atol=1e-6, msg=key)
+
+
+def test_a_larger_network_goes_on_from_the_bundle_of_a_smaller_one(tmp_path):
+    small = {"channels": 8, "hidden": 8, "bands": 8, "blocks": 1}
+    model = stirred("separate-small", **small)
+    facts = {"model": "separate-small", "config": small}
+    export_bundle(model, tmp_path / "small.onnx", name="any", license="Apache-2.0", training=facts)
+    grown, audio = build("separate", **small, attentive=1).eval(), torch.randn(1, 1, 4000)
+    start_with([str(tmp_path / "small.onnx")])(grown)
+    with torch.no_grad():
+        torch.testing.assert_close(enhance(grown, audio), enhance(model, audio), rtol=1e-3, atol=1e-5)
+
+
+def test_a_target_bundle_without_its_steering_is_refused(pair, tmp_path):
+    _, folder = pair
+    alone = tmp_path / "target-small.onnx"
+    alone.write_bytes((folder / "target-small.onnx").read_bytes())
+    with pytest.raises(ExportError, match=r"target-small-steering.onnx: the steering"):
+        restored(alone)
