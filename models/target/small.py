@@ -1,12 +1,18 @@
 """Keep one voice, chosen beforehand, at both ears, on small devices: the dual-path network of `separate-small`."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
 from ...runtime.bundle_info import Port
 from ..dualpath import DualPath
+from ..features import CompressedSpectrum
 from ..streaming.state import State
 from .gridnet import Steering
+
+FIRST_KERNEL = "split.0.weight"
+UNTRAINED = 0.3  # of their size: features that a network with one ear does not have, beside those that it knows
 
 
 class TargetSmall(DualPath):
@@ -46,6 +52,19 @@ class TargetSmall(DualPath):
             self.mask.weight.mul_(0.1)
             self.mask.bias.copy_(torch.tensor([1.0, 0.0] * ears))
         self.register_buffer("quarter_turn", torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), persistent=False)
+
+    def translated(self, held: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights of a network with one ear as those of this one; of another one with two ears as they are.
+
+        What one ear said of a bin, both say together, half each; the masks of two talkers are not those of two ears.
+        """
+        own, weights = self.split.get_parameter("0.weight").detach(), dict(held)
+        kernel = weights.get(FIRST_KERNEL)
+        if kernel is None or kernel.shape != (len(own), CompressedSpectrum.of_a_bin(1), *own.shape[2:]):
+            return weights
+        both = kernel.repeat(1, self.channels_in, 1, 1) / self.channels_in
+        weights[FIRST_KERNEL] = torch.cat([both, UNTRAINED * own[:, both.shape[1] :]], dim=1)
+        return {name: value for name, value in weights.items() if not name.startswith("mask.")}
 
     def forward(self, spectrum: torch.Tensor, voice: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Spectrum [B, 2, T, 257, 2], map [B, 2 hidden, 1, bands], state -> spectrum of the voice, next state."""

@@ -93,14 +93,16 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 def take_over(model: nn.Module, held: Mapping[str, torch.Tensor], where: str) -> None:
     """Fill a model with weights from elsewhere, where name and shape agree; the rest stays as it is.
 
-    Of networks that learn together, one may begin with weights of its own: the one that most weights fit.
+    Of networks that learn together, one may begin with weights of its own: the one that most weights fit. A network may
+    have `translated`, which makes of another network's weights what they mean in it.
 
     Raises HearloopError if no weight fits.
     """
     own = model.state_dict()
     fits = []
-    for part in ("", *(f"{name}." for name, _ in model.named_children())):
-        placed = {part + name: value for name, value in held.items()}
+    for part, module in (("", model), *((f"{name}.", child) for name, child in model.named_children())):
+        known = module.translated(held) if hasattr(module, "translated") else held
+        placed = {part + name: value for name, value in known.items()}
         fits.append({name: each for name, each in placed.items() if name in own and each.shape == own[name].shape})
     fitting = max(fits, key=len)
     if not fitting:

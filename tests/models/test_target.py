@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hearloop.models import build
+from hearloop.models.training.checkpoint import take_over
 
 SMALL = {"channels": 8, "hidden": 6, "blocks": 2, "heads": 2, "memory": 6, "query": 2, "embedding": 12}
 
@@ -56,3 +57,20 @@ def test_silence_stays_silence_and_what_follows_it_is_finite(model, spectrum):
     silence, state = loud(torch.zeros_like(spectrum), steering, loud.initial_state(1))
     assert not silence.any()
     assert loud(spectrum, steering, state)[0].isfinite().all()
+
+
+def test_a_small_model_begins_with_what_one_ear_knew_of_sound_that_both_hear_alike():
+    sizes = {"channels": 4, "hidden": 4, "bands": 8, "blocks": 1}
+    one_ear = build("separate-small", **sizes).eval().requires_grad_(False)
+    both_ears = build("target-small", **sizes, embedding=8).eval().requires_grad_(False)
+    take_over(both_ears, one_ear.state_dict(), "one ear")
+    both_ears.split[0].weight[:, 6:] = 0  # of what tells directions apart, one ear knew nothing
+    spectrum = torch.randn(1, 1, 20, 257, 2, generator=torch.Generator().manual_seed(1))
+    expected, found = (
+        model.split(model.features(ears, model.initial_state(1)["level"])[0])
+        for model, ears in ((one_ear, spectrum), (both_ears, spectrum.expand(-1, 2, -1, -1, -1)))
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(both_ears.blocks.state_dict(), one_ear.blocks.state_dict())
+    # The masks of two talkers would be one talker at each ear.
+    assert both_ears.mask.bias.tolist() == [1, 0, 1, 0]
