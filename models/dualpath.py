@@ -1,5 +1,7 @@
 """A dual-path network: what `enhance-small`, `separate-small`, `separate` and `target-small` have in common."""
 
+from itertools import accumulate
+
 import torch
 from torch import nn
 
@@ -61,8 +63,12 @@ class DualPath(nn.Module):
         filters = erb_filters(wide, bands, 16000)
         self.compress = nn.Parameter(filters.clone())
         self.to_hidden = nn.Linear(channels, hidden)
-        layers = [layer for _ in range(blocks) for layer in _dual_path(hidden, bands)]
-        self.blocks = Chain(*layers, *[layer for _ in range(attentive) for layer in _attentive(hidden, bands)])
+        groups = [_dual_path(hidden, bands) for _ in range(blocks)] + [
+            _attentive(hidden, bands) for _ in range(attentive)
+        ]
+        self.blocks = Chain(*[layer for group in groups for layer in group])
+        self.ends = [str(end - 1) for end in accumulate(map(len, groups))]  # the last layer of each block
+        self.bands = bands
         self.to_channels = nn.Linear(hidden, channels)
         self.expand = nn.Parameter((filters / filters.sum(1, keepdim=True)).T.clone())
         self.skip = nn.Conv2d(channels, channels, 1)
@@ -82,19 +88,36 @@ class DualPath(nn.Module):
     ) -> tuple[torch.Tensor, State]:
         """Spectrum [B, channels_in, T, 257, 2] and state -> [B, values, T, 257] and the next state.
 
-        `steering` [B, 2 hidden, 1, bands], where given, is by how much more than one time every feature of every band
-        is taken before the blocks, and then what is added to it.
+        `steering` [B, 2 hidden, 1, bands + blocks], where given, is by how much more than one time every feature is
+        taken, and then what is added to it: of every band before the blocks, of all bands alike after each block.
         """
         features, level = self.features(spectrum, state["level"])
         wide, encoder = self.encoder(self.split(features), state["encoder"])
         narrow = self.to_hidden((wide @ self.compress).permute(0, 2, 3, 1))
-        if steering is not None:
-            scale, shift = steering.permute(0, 2, 3, 1).chunk(2, dim=-1)
-            narrow = narrow + narrow * scale + shift
-        narrow, blocks = self.blocks(narrow, state["blocks"])
+        if steering is None:
+            narrow, blocks = self.blocks(narrow, state["blocks"])
+        else:
+            narrow, blocks = self._steered_blocks(narrow, state["blocks"], steering.permute(0, 2, 3, 1))
         mixed = self.skip(wide) + self.to_channels(narrow).permute(0, 3, 1, 2) @ self.expand
         mixed, decoder = self.decoder(mixed, state["decoder"])
         return self.mask(mixed), {"level": level, "encoder": encoder, "blocks": blocks, "decoder": decoder}
+
+    def _steered_blocks(
+        self, narrow: torch.Tensor, state: State, steering: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, State]]:
+        first, *others = steering.split([self.bands] + len(self.ends) * [1], dim=2)
+        by_block = dict(zip(self.ends, others, strict=True))
+        narrow, following = _steered(narrow, first), {}
+        for name, layer in self.blocks.named_children():
+            narrow, following[name] = layer(narrow, state[name])
+            if name in by_block:
+                narrow = _steered(narrow, by_block[name])
+        return narrow, following
+
+
+def _steered(features: torch.Tensor, steering: torch.Tensor) -> torch.Tensor:
+    scale, shift = steering.chunk(2, dim=-1)
+    return features + features * scale + shift
 
 
 def _convolution_block(channels: int, bands: int) -> Residual:

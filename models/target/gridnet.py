@@ -41,12 +41,20 @@ def merge_bands(channels: int, channels_out: int, bins: int, stride: int) -> Cau
 
 
 class Steering(nn.Module):
-    """Embedding of a voice [B, E] -> map [B, channels, 1, bands] that the features are multiplied with."""
+    """Embedding of a voice [B, E] -> map [B, channels, 1, bands] that the features are multiplied with.
 
-    def __init__(self, embedding: int, channels: int, bands: int):
+    With `rank` no more is seen of the embedding than so many sums of it.
+    """
+
+    def __init__(self, embedding: int, channels: int, bands: int, rank: int = 0):
         super().__init__()
         self.channels = channels
-        self.linear = nn.Linear(embedding, channels * bands)
+        size = channels * bands
+        self.linear = (
+            nn.Sequential(nn.Linear(embedding, rank, bias=False), nn.Linear(rank, size))
+            if rank
+            else nn.Linear(embedding, size)
+        )
         self.norm = nn.LayerNorm(channels * bands)
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from ..frontend import Stft, enhance
+from .enroll import unit_norm
 
 
 class Hearing(nn.Module):
@@ -17,11 +18,14 @@ class Hearing(nn.Module):
         Such as `Enroll`.
     enroll_learns : bool
         Else the enrolment network stays as it is, and works as it will when it is used.
+    blur : float
+        Norm of what is added at random to the voice in training, which has unit norm: to be used to looks that are less
+        clear, and not to learn a few talkers by heart.
     """
 
-    def __init__(self, target: nn.Module, enroll: nn.Module, enroll_learns: bool = True):
+    def __init__(self, target: nn.Module, enroll: nn.Module, enroll_learns: bool = True, blur: float = 0.0):
         super().__init__()
-        self.target, self.enroll, self.enroll_learns = target, enroll, enroll_learns
+        self.target, self.enroll, self.enroll_learns, self.blur = target, enroll, enroll_learns, blur
         self.window = target.window
         self.enroll.requires_grad_(enroll_learns)
 
@@ -46,7 +50,10 @@ class Hearing(nn.Module):
         The voice at both ears, [B, 2, N], and the embeddings of all looks, each [B, E].
         """
         voices = tuple(embed(self.enroll, *look) for look in looks)
-        return enhance(self.target, mixture, self.target.steering(voices[0])), voices
+        chosen = voices[0]
+        if self.training and self.blur:
+            chosen = unit_norm(chosen + self.blur * unit_norm(torch.randn_like(chosen)))
+        return enhance(self.target, mixture, self.target.steering(chosen)), voices
 
 
 def embed(enroll: nn.Module, look: torch.Tensor, samples: torch.Tensor) -> torch.Tensor:

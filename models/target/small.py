@@ -11,7 +11,6 @@ from ..features import CompressedSpectrum
 from ..streaming.state import State
 from .gridnet import Steering
 
-FIRST_KERNEL = "split.0.weight"
 UNTRAINED = 0.3  # of their size: features that a network with one ear does not have, beside those that it knows
 
 
@@ -19,12 +18,14 @@ class TargetSmall(DualPath):
     """Target speaker extraction, binaural, 12 ms algorithmic latency; parameters and state as in `DualPath`.
 
     It begins with what `separate-small` of the same sizes knows of two talkers, where the shapes fit, and is steered by
-    the same embeddings as `Target`; the map of a voice scales and shifts the features before the blocks.
+    the same embeddings as `Target`; the map of a voice scales and shifts the features before the blocks and after each.
 
     Parameters
     ----------
     embedding : int
         Size of the embedding of a voice, which has unit norm.
+    rank : int
+        How many sums of the embedding the network sees: few, to tell voices apart that it has not learned.
     """
 
     task = "target"
@@ -40,11 +41,13 @@ class TargetSmall(DualPath):
         attentive: int = 0,
         window: str = "asymmetric-512-192",
         embedding: int = 256,
+        rank: int = 24,
     ):
         ears = self.channels_in
         super().__init__(channels, hidden, bands, blocks, attentive, values=2 * ears, window=window)
-        self.extra_inputs = (Port("embedding", "embedding", (1, 2 * hidden, 1, bands), "map of the chosen voice"),)
-        self.steering = Steering(embedding, 2 * hidden, bands)
+        columns = bands + len(self.ends)
+        self.extra_inputs = (Port("embedding", "embedding", (1, 2 * hidden, 1, columns), "map of the chosen voice"),)
+        self.steering = Steering(embedding, 2 * hidden, columns, rank)
         assert self.mask.bias is not None
         with torch.no_grad():
             # Any voice changes the features a little to begin with, and an untrained model passes its input.
@@ -54,20 +57,25 @@ class TargetSmall(DualPath):
         self.register_buffer("quarter_turn", torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), persistent=False)
 
     def translated(self, held: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Weights of a network with one ear as those of this one; of another one with two ears as they are.
+        """Weights of a separator of two talkers, with one ear, as those of this network; any other ones as they are.
 
-        What one ear said of a bin, both say together, half each; the masks of two talkers are not those of two ears.
+        What one ear said of a bin, both say together, half each. The masks of two talkers add up to one; both ears get
+        that of the first one, for the voice to decide whether it is rather the other.
         """
         own, weights = self.split.get_parameter("0.weight").detach(), dict(held)
-        kernel = weights.get(FIRST_KERNEL)
+        kernel = weights.get("split.0.weight")
         if kernel is None or kernel.shape != (len(own), CompressedSpectrum.of_a_bin(1), *own.shape[2:]):
             return weights
         both = kernel.repeat(1, self.channels_in, 1, 1) / self.channels_in
-        weights[FIRST_KERNEL] = torch.cat([both, UNTRAINED * own[:, both.shape[1] :]], dim=1)
-        return {name: value for name, value in weights.items() if not name.startswith("mask.")}
+        weights["split.0.weight"] = torch.cat([both, UNTRAINED * own[:, both.shape[1] :]], dim=1)
+        first, second = weights["mask.weight"].chunk(2, dim=1)
+        weights["mask.weight"] = ((first - second) / 2).repeat(1, self.channels_in, 1, 1)
+        first, second = weights["mask.bias"].chunk(2)
+        weights["mask.bias"] = ((first - second) / 2 + torch.tensor([0.5, 0.0])).repeat(self.channels_in)
+        return weights
 
     def forward(self, spectrum: torch.Tensor, voice: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """Spectrum [B, 2, T, 257, 2], map [B, 2 hidden, 1, bands], state -> spectrum of the voice, next state."""
+        """Spectrum [B, 2, T, 257, 2], map [B, 2 hidden, 1, bands + blocks], state -> the voice, and the next state."""
         values, state = self.to_bins(spectrum, state, voice)
         real, imaginary = values.unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2).split(1, dim=-1)
         return real * spectrum + imaginary * (spectrum @ self.quarter_turn), state

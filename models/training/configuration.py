@@ -72,12 +72,14 @@ class TargetConfiguration(Configuration):
 
     enroll_model : name of the enrolment network; enroll : arguments of its constructor
     enroll_learns : whether it learns on together with the target network, or stays as it begins
+    blur : what is added at random to a voice in training, which has the norm one; see `models.target.hearing`
     """
 
     task = "target"
     enroll_model: str = "enroll"
     enroll: dict[str, Any] = field(default_factory=dict)
     enroll_learns: bool = True
+    blur: float = 0.0
     loss: TargetLossWeights = field(default_factory=TargetLossWeights)
     selection: TargetSelection = field(default_factory=TargetSelection)
     recipe: SceneRecipe = field(default_factory=SceneRecipe)

@@ -29,7 +29,7 @@ class Target(Task):
         main = {"model": configuration.model, "config": configuration.config}
         enroll = {"model": configuration.enroll_model, "config": configuration.enroll}
         super().__init__(configuration, {"target": main, "enroll": enroll})
-        self.enroll_learns = configuration.enroll_learns
+        self.enroll_learns, self.blur = configuration.enroll_learns, configuration.blur
         terms = (configuration.loss.alignment, configuration.loss.contrast)
         if any(terms) and not self.enroll_learns:
             raise HearloopError(
@@ -41,7 +41,7 @@ class Target(Task):
 
     def build(self) -> nn.Module:
         networks = {name: build(part["model"], **part["config"]) for name, part in self.parts.items()}
-        return Hearing(**networks, enroll_learns=self.enroll_learns)
+        return Hearing(**networks, enroll_learns=self.enroll_learns, blur=self.blur)
 
     def loss(self, network: nn.Module) -> nn.Module:
         return TargetLoss(self.weights, str(network.window))
