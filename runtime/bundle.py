@@ -17,6 +17,7 @@ from .bundle_reader import parse_info
 from .errors import BundleError
 
 BUNDLE_FOLDER = Path(__file__).parent / "bundles"
+STEERING = "-steering.onnx"  # what makes of a voice what steers a target bundle; in a file beside it
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Bundle:
 
 def bundle_paths() -> dict[str, Path]:
     """The bundles that ship with hearloop: name -> file."""
-    return {path.stem: path for path in sorted(BUNDLE_FOLDER.glob("*.onnx"), key=lambda path: path.stem)}
+    paths = sorted(BUNDLE_FOLDER.glob("*.onnx"), key=lambda path: path.stem)
+    return {path.stem: path for path in paths if not path.name.endswith(STEERING)}
 
 
 def load_bundle(name_or_path: str | Path) -> Bundle:

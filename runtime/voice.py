@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from scipy.signal import resample_poly
 
-from .bundle import Bundle, load_bundle
+from .bundle import STEERING, Bundle, load_bundle
 from .bundle_info import BundleInfo, Port
 from .engine import open_engine
 from .errors import AudioError, BundleError, HearloopError
@@ -87,7 +87,7 @@ def check_voice(info: BundleInfo, voice: Voice | None) -> None:
 
 def steering_path(target: Path) -> Path:
     """Where the steering of a target bundle lies: beside it, as `<name>-steering.onnx`."""
-    return target.with_name(f"{target.stem}-steering.onnx")
+    return target.with_name(f"{target.stem}{STEERING}")
 
 
 def steering_map(target: str | Path | Bundle, voice: Voice) -> np.ndarray:
