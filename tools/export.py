@@ -92,11 +92,14 @@ def _quality(path: Path, name: str) -> list[dict[str, Any]]:
     try:
         content = json.loads(path.read_text())
         system = {system["name"]: system for system in content["systems"]}[name]
+        # Of an enrolment there are no bands, and no sound that could be late.
+        found = system["bands"]["all"] if "bands" in system else system
+        latency = {"latency_ms": system["latency_ms"]} if "latency_ms" in system else {}
         means = {
-            measure: round(found["mean"], 3)
-            for measure, found in system["bands"]["all"].items()
-            if found["mean"] is not None
+            measure: round(interval["mean"], 3)
+            for measure, interval in found.items()
+            if isinstance(interval, dict) and interval["mean"] is not None
         }
-        return [{"test": content["test"], "latency_ms": system["latency_ms"], **means}]
+        return [{"test": content["test"], **latency, **means}]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HearloopError(f"{path}: holds no result of `hearloop evaluate --json` for {name!r} ({error})") from error

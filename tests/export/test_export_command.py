@@ -34,7 +34,7 @@ def test_a_checkpoint_becomes_a_bundle_that_tells_its_training_but_no_folder_of_
     assert main(["export", str(checkpoint), str(output), "--license", "CC-BY-4.0", "--comment", "tiny"]) == 0
     info = load_bundle(output).info
     assert (info.name, info.license, info.comment) == ("mine", "CC-BY-4.0", "tiny")
-    assert info.training == {"speech_minutes": 60.0}
+    assert info.training == {"model": "enhance-small", "config": SIZES, "speech_minutes": 60.0}
     assert info.quality[0]["si_sdr_improvement_db"] == 4.0
     assert f"{info.parameters:,} parameters" in capsys.readouterr().out
 
@@ -48,6 +48,10 @@ def test_the_figures_of_an_evaluation_go_into_the_bundle(checkpoint, tmp_path, c
     assert main(words) == 0
     figures = {"si_sdr_improvement_db": 8.123, "swaps_per_minute": 0.5}
     assert load_bundle(output).info.quality == ({"test": "4 pairs", "latency_ms": 12.0, **figures},)
+    identity = {"name": "known", "equal_error_percent": {"mean": 20.0, "low": 18.0}, "looks": 120, "talkers": 25}
+    quality.write_text(json.dumps({"task": "enroll", "test": "120 looks", "systems": [identity]}))
+    assert main([*words, "--name", "known"]) == 0
+    assert load_bundle(output).info.quality == ({"test": "120 looks", "equal_error_percent": 20.0},)
     assert main([*words, "--name", "another"]) == 1
     assert "holds no result of `hearloop evaluate --json` for 'another'" in capsys.readouterr().err
 
