@@ -31,7 +31,10 @@ def restored(name_or_path: str | Path) -> nn.Module | None:
     name, config = info.training.get("model", info.name), info.training.get("config", {})
     if name not in MODEL_NAMES:
         return None
-    model = build(name, **config)
+    try:
+        model = build(name, **config)
+    except TypeError as error:  # what a file says is not to be trusted
+        raise ExportError(f"{name_or_path}: says that it was made of {name} with {config} ({error})") from error
     restore(model, name_or_path)
     return model
 

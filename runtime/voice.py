@@ -31,9 +31,7 @@ class Voice:
     version: str
 
 
-def hear_voice(
-    look: np.ndarray, sample_rate: int, model: str | Path | Bundle = "enroll", engine: str = "auto"
-) -> Voice:
+def hear_voice(look: np.ndarray, sample_rate: int, model: str | Path | Bundle = "enroll", engine: str = "ort") -> Voice:
     """The embedding of the voice that speaks in front of the wearer.
 
     Parameters
@@ -44,7 +42,8 @@ def hear_voice(
         In Hz.
     model : str, Path or Bundle
         Of task "enroll".
-    engine : {"auto", "ort", "compiled"}
+    engine : {"ort", "compiled", "auto"}
+        A look is over before a compiler is done, which "auto" would start, beside the sound that is heard next.
 
     Raises
     ------

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS, help="to listen (default: %(default)g)")
     parser.add_argument("--input", help="number or part of the name of the device with the ears' microphones")
     parser.add_argument("--model", default="enroll", help="name or file of the enrolment model (default: %(default)s)")
-    parser.add_argument("--engine", choices=ENGINES, default="auto")
+    parser.add_argument("--engine", choices=ENGINES, default="ort", help="default: %(default)s")
     parser.add_argument("--overwrite", action="store_true", help="replace a profile of that name")
     parser.add_argument("--anyway", action="store_true", help="keep the voice even if the look has problems")
 
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         look, rate = _listen(options.seconds, options.input), RATE
     found = check_look(look, rate)
-    print(_describe(found))
+    print(describe(found))
     if not found.usable and not options.anyway:
         raise HearloopError("the look cannot be used: " + "; ".join(found.problems))
     voice = hear_voice(look, rate, options.model, options.engine)
@@ -62,7 +62,8 @@ def _listen(seconds: float, device: str | None) -> np.ndarray:
     return np.ascontiguousarray(look.T)
 
 
-def _describe(look: Look) -> str:
+def describe(look: Look) -> str:
+    """What was found in a look, in one line."""
     return (
         f"look of {look.seconds:.1f} s at {look.level_dbfs:.0f} dBFS: speech stands out for {look.speech_s:.1f} s, "
         f"{100 * look.frontal_share:.0f} % from straight ahead, {100 * look.clipped_share:.1f} % clipped"

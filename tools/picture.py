@@ -28,32 +28,36 @@ STYLE: dict = {
 }
 
 
-def draw(path: Path, noisy: np.ndarray, enhanced: np.ndarray, sample_rate: int, times: Times) -> None:
-    """Write a PNG with both spectrograms on one scale, and the histogram of frame times against their budget.
+def draw(path: Path, panels: dict[str, np.ndarray], sample_rate: int, times: Times) -> None:
+    """Write a PNG with all spectrograms on one scale, and the histogram of frame times against their budget.
 
     Parameters
     ----------
-    noisy, enhanced : ndarray, shape (samples,)
+    panels : dict
+        Title -> signal, shape (samples,); what came in is the first one.
     times : Times
         Of all frames of the run.
     """
     with plt.rc_context(STYLE):
-        figure, (above, below, histogram) = plt.subplots(
-            3, 1, figsize=(10, 9.5), height_ratios=(1, 1, 0.75), layout="constrained"
+        figure, (*above, histogram) = plt.subplots(
+            len(panels) + 1,
+            1,
+            figsize=(10, 2.5 + 3.5 * len(panels)),
+            height_ratios=(*[1] * len(panels), 0.75),
+            layout="constrained",
         )
-        below.sharex(above)
-        levels = [spectrogram_db(signal) for signal in (noisy, enhanced)]
+        levels = [spectrogram_db(signal) for signal in panels.values()]
         # The scale ends at the loudest bins but for a few; one click shall not make the rest dark.
         top = 5 * np.ceil(np.percentile(levels[0], 99.9) / 5)
-        extent = (0, len(noisy) / sample_rate, 0, sample_rate / 2000)
-        for axes, level, title in ((above, levels[0], "noisy"), (below, levels[1], "enhanced, as heard")):
+        for axes, level, (title, signal) in zip(above, levels, panels.items(), strict=True):
+            extent = (0, len(signal) / sample_rate, 0, sample_rate / 2000)
             image = axes.imshow(
                 level, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top - RANGE_DB, vmax=top
             )
             axes.set(title=title, ylabel="frequency / kHz")
-        above.tick_params(labelbottom=False)
-        below.set_xlabel("time / s")
-        figure.colorbar(image, ax=[above, below], label="level / dBFS", pad=0.01, aspect=40)
+            axes.tick_params(labelbottom=axes is above[-1])
+        above[-1].set_xlabel("time / s")
+        figure.colorbar(image, ax=above, label="level / dBFS", pad=0.01, aspect=40)
         _histogram(histogram, times)
         figure.savefig(path, dpi=110)
         plt.close(figure)

@@ -198,7 +198,7 @@ def open_enrolment(name_or_path: str) -> VoiceHearer:
         return network.hear_voice
     bundle = load_bundle(name_or_path)
     _check_task(name_or_path, bundle.info.task, (ENROLL,))
-    return partial(hear_voice, sample_rate=SAMPLE_RATE, model=bundle, engine="ort")
+    return partial(hear_voice, sample_rate=SAMPLE_RATE, model=bundle)
 
 
 def _holds_enrolment(name_or_path: str) -> bool:

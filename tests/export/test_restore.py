@@ -26,9 +26,10 @@ def stirred(name, **config):
 SMALL = {"channels": 16, "blocks": 1, "depth": 1, "memory": 4}
 
 
-def test_the_shipped_bundle_returns_and_computes_the_same():
+@pytest.mark.parametrize("name", ["enhance-small", "separate-small", "enroll", "target-small"])
+def test_what_ships_returns_and_computes_the_same(name):
     # `restore` compares with the golden vectors of the bundle itself.
-    restore(build("enhance-small"), "enhance-small")
+    assert restored(name) is not None
 
 
 def test_every_weight_of_a_state_space_model_returns(tmp_path):
@@ -99,6 +100,15 @@ def test_a_larger_network_goes_on_from_the_bundle_of_a_smaller_one(tmp_path):
     start_with([str(tmp_path / "small.onnx")])(grown)
     with torch.no_grad():
         torch.testing.assert_close(enhance(grown, audio), enhance(model, audio), rtol=1e-3, atol=1e-5)
+
+
+def test_a_bundle_that_tells_nonsense_of_what_it_was_made_of_is_refused(tmp_path):
+    config = {"channels": 8, "hidden": 8, "bands": 8, "blocks": 1}
+    facts = {"model": "separate-small", "config": {"ears": 3}}
+    model = build("separate-small", **config).eval()
+    export_bundle(model, tmp_path / "odd.onnx", name="any", license="Apache-2.0", training=facts)
+    with pytest.raises(ExportError, match=r"odd.onnx: says .* separate-small with {'ears': 3}"):
+        restored(tmp_path / "odd.onnx")
 
 
 def test_a_target_bundle_without_its_steering_is_refused(pair, tmp_path):

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from hearloop.tools.demo import RECORDING
+from hearloop.models.evaluation.ratio import si_sdr
+from hearloop.tools.demo import RECORDINGS, SCENES
+from hearloop.tools.demo_figures import hearing_figures
 from hearloop.tools.main import main
 
 pytestmark = pytest.mark.realtime
 
+RECORDING = SCENES["enhance"].recording
 ROOT = Path(__file__).parents[2]
 RAMP_S = 0.1
 
@@ -109,3 +112,58 @@ def test_the_bundled_recording_starts_with_a_second_of_noise_and_does_not_clip()
     power = np.mean(audio[: rate // 128 * 128].reshape(-1, 128) ** 2, axis=1)
     speech = np.mean(audio[rate : 2 * rate] ** 2)
     assert power.max() < speech
+
+
+def test_the_demo_of_a_target_looks_at_a_voice_and_lets_it_through(tmp_path, capsys):
+    assert demo("target", "--out", tmp_path) == 0
+    printed = capsys.readouterr().out
+    for wanted in (
+        "straight ahead",
+        "the voice is known",
+        "inside the audio callback",
+        "the chosen voice",
+        "direction",
+    ):
+        assert wanted in printed
+    heard, scene, alone = (
+        soundfile.read(path, always_2d=True)[0].T
+        for path in (tmp_path / "heard.wav", tmp_path / "scene.wav", SCENES["target"].alone)
+    )
+    assert heard.shape == scene.shape == alone.shape
+    assert si_sdr(heard, alone) > si_sdr(scene, alone) + 1
+    assert (tmp_path / "look.wav").is_file()
+
+
+def test_what_is_the_voice_alone_has_no_error_and_what_is_not_processed_no_gain():
+    scene, alone = (soundfile.read(SCENES["target"].__dict__[name])[0].T for name in ("recording", "alone"))
+    perfect, untouched = (dict(hearing_figures(heard, alone, scene)) for heard in (alone, scene))
+    assert perfect["the chosen voice"].endswith("80.0 dB after")
+    assert perfect["its direction"] == "level difference within 0.0 dB, time difference within 0 us"
+    assert untouched["while it is silent"] == "the others at 0.0 dB"
+    before, after = (words.split()[-3] for words in untouched["the chosen voice"].split(","))
+    assert before == after
+
+
+def test_a_look_belongs_to_the_demo_of_a_target(tmp_path, capsys):
+    assert demo("--look", SCENES["target"].look, "--out", tmp_path) == 1
+    assert "hearloop demo target" in capsys.readouterr().err
+
+
+def test_the_scene_of_a_target_is_small_and_its_sources_are_named():
+    paths = list(RECORDINGS.glob("target-*.flac"))
+    assert len(paths) == 3
+    for path in paths:
+        facts = soundfile.info(path)
+        assert (facts.samplerate, facts.channels) == (16000, 2)
+        assert path.stat().st_size < 600_000
+    for path in (ROOT / "NOTICE", RECORDINGS / "README.md"):
+        text = path.read_text()
+        for source in (
+            "2159-179154-0000",
+            "6454-107462-0000",
+            "CC BY 4.0",
+            "450755",
+            "CIPIC",
+            *(p.name for p in paths),
+        ):
+            assert source in text
