@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -61,9 +62,9 @@ def restore(model: nn.Module, name_or_path: str | Path) -> None:
         beside = steering_path(bundle.path)
         try:
             graph = onnx.load(beside)
-        except (OSError, ValueError) as error:
+        except (OSError, DecodeError) as error:
             raise ExportError(f"{beside}: the steering of {name_or_path} cannot be read ({error})") from error
-        _fill(model.get_submodule("steering"), lambda _: steering_graph(model), graph, str(beside))
+        _fill(model.get_submodule("steering"), steering_graph, graph, str(beside))
     if bundle.info.golden is not None:
         _compare(model, bundle.info, bundle.info.golden)
 

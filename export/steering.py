@@ -37,7 +37,7 @@ def export_steering(model: nn.Module, path: str | Path, enroll: nn.Module | None
         If ONNX Runtime computes another map than PyTorch.
     """
     steering = copy.deepcopy(model.get_submodule("steering")).cpu().eval()
-    graph = steering_graph(model)
+    graph = steering_graph(steering)
     voices = torch.nn.functional.normalize(
         torch.randn(8, 1, _embedding(steering), generator=torch.Generator().manual_seed(0)), dim=-1
     )
@@ -54,11 +54,10 @@ def export_steering(model: nn.Module, path: str | Path, enroll: nn.Module | None
     write(graph, Path(path))
 
 
-def steering_graph(model: nn.Module) -> onnx.ModelProto:
-    """The steering of a target model, traced."""
-    steering = copy.deepcopy(model.get_submodule("steering")).cpu().eval()
+def steering_graph(steering: nn.Module) -> onnx.ModelProto:
+    """The steering of a target model, ready to run, as a graph."""
     voice = torch.ones(1, _embedding(steering))
-    return trace(steering, (voice,), ["embedding"], ["map"], f"the steering of {type(model).__name__}")
+    return trace(steering, (voice,), ["embedding"], ["map"], type(steering).__name__)
 
 
 def _embedding(steering: nn.Module) -> int:

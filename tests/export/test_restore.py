@@ -117,3 +117,6 @@ def test_a_target_bundle_without_its_steering_is_refused(pair, tmp_path):
     alone.write_bytes((folder / "target-small.onnx").read_bytes())
     with pytest.raises(ExportError, match=r"target-small-steering.onnx: the steering"):
         restored(alone)
+    steering_path(alone).write_bytes(b"no graph")
+    with pytest.raises(ExportError, match=r"target-small-steering.onnx: the steering .* cannot be read"):
+        restored(alone)
