@@ -11,6 +11,7 @@ from ..features import CompressedSpectrum
 from ..streaming.state import State
 from .gridnet import Steering
 
+TALKERS = 2  # of the separator that it can begin with
 UNTRAINED = 0.3  # of their size: features that a network with one ear does not have, beside those that it knows
 
 
@@ -63,14 +64,15 @@ class TargetSmall(DualPath):
         that of the first one, for the voice to decide whether it is rather the other.
         """
         own, weights = self.split.get_parameter("0.weight").detach(), dict(held)
-        kernel = weights.get("split.0.weight")
-        if kernel is None or kernel.shape != (len(own), CompressedSpectrum.of_a_bin(1), *own.shape[2:]):
+        kernel, mask = weights.get("split.0.weight"), weights.get("mask.bias")
+        one_ear = (len(own), CompressedSpectrum.of_a_bin(1), *own.shape[2:])
+        if kernel is None or mask is None or kernel.shape != one_ear or len(mask) != 2 * TALKERS:
             return weights
         both = kernel.repeat(1, self.channels_in, 1, 1) / self.channels_in
         weights["split.0.weight"] = torch.cat([both, UNTRAINED * own[:, both.shape[1] :]], dim=1)
-        first, second = weights["mask.weight"].chunk(2, dim=1)
+        first, second = weights["mask.weight"].chunk(TALKERS, dim=1)
         weights["mask.weight"] = ((first - second) / 2).repeat(1, self.channels_in, 1, 1)
-        first, second = weights["mask.bias"].chunk(2)
+        first, second = mask.chunk(TALKERS)
         weights["mask.bias"] = ((first - second) / 2 + torch.tensor([0.5, 0.0])).repeat(self.channels_in)
         return weights
 
