@@ -62,6 +62,7 @@ class Training:
         if settings.batch % fabric.world_size:
             raise HearloopError(f"batch of {settings.batch} does not divide among {fabric.world_size} processes")
         fabric.seed_everything(settings.seed, verbose=False)
+        torch.set_flush_denormal(True)  # gradients of long recurrences fade to numbers that a CPU is slow with
         bare = self.task.build().train()
         resumed = self._read_last()
         if self.start is not None and resumed is None:
