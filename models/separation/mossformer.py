@@ -49,9 +49,12 @@ class SquaredReluAttention(nn.Module):
     def __init__(self, keys: int, values: int, window: int):
         super().__init__()
         self.keys, self.values, self.window = keys, values, window
+        self.register_buffer("scale", torch.tensor(1 / (window + 1)), persistent=False)
+        self.scale: torch.Tensor
 
     def initial_state(self, batch: int) -> Rings:
-        return Rings(key=torch.zeros(batch, self.window, self.keys), value=torch.zeros(batch, self.window, self.values))
+        sizes = {"key": self.keys, "value": self.values}
+        return Rings({name: self.scale.new_zeros(batch, self.window, size) for name, size in sizes.items()})
 
     def forward(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, state: State
@@ -59,7 +62,7 @@ class SquaredReluAttention(nn.Module):
         outputs = []
         for q, k, v in zip(*(each.split(self.window, dim=1) for each in (query, key, value)), strict=True):
             frames = q.shape[1]
-            scores = torch.cat([q @ state["key"].transpose(1, 2), q @ k.transpose(1, 2)], dim=-1) / (self.window + 1)
+            scores = torch.cat([q @ state["key"].transpose(1, 2), q @ k.transpose(1, 2)], dim=-1) * self.scale
             if frames > 1:
                 scores = scores + self._band(frames, q)
             past, present = functional.relu(scores).square().split([self.window, frames], dim=-1)

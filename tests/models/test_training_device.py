@@ -1,0 +1,104 @@
+"""Training on an accelerator, without one: nothing may stay behind on the CPU.
+
+PyTorch's fake tensors have a shape and a device and no values, and refuse what a real accelerator would refuse.
+"""
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses import FakeTensorMode
+
+from hearloop.models import build, task_of
+from hearloop.models.simulation.looks import LookItems
+from hearloop.models.simulation.pairs import PairItems
+from hearloop.models.simulation.scenes import SceneItems
+from hearloop.models.target.hearing import Hearing
+from hearloop.models.training.average import WeightAverage
+from hearloop.models.training.loss import Loss, LossWeights, TargetLossWeights
+from hearloop.models.training.muon import Muon
+from hearloop.models.training.tasks.enhance import EnhanceLoss
+from hearloop.models.training.tasks.enroll import EnrollLoss
+from hearloop.models.training.tasks.separate import SeparateLoss
+from hearloop.models.training.tasks.target import TargetLoss
+from hearloop.models.training.voice_loss import EnrollLossWeights
+
+DEVICE = "lazy"  # one that every build of PyTorch knows by name, and that is not the CPU
+SAMPLES = 1024
+ALL_TERMS = LossWeights(spectral=1, si_sdr=1, snr=1, resolutions=(256, 512))
+ENROLLMENT = {"target": "enroll", "target-small": "enroll-frontal"}
+# One of each architecture; small, because the layers are what matters.
+CONFIGS: dict[str, dict[str, int]] = {
+    "enhance-small": {},
+    "enhance-mamba-small": {},
+    "gtcrn": {},
+    "separate": {"blocks": 1, "attentive": 1},
+    "separate-mossformer-small": {"layers": 1},
+    "separate-tiger-small": {"rounds": 1},
+    "enroll": {"blocks": 1},
+    "enroll-frontal": {},
+    "target": {"blocks": 1},
+    "target-small": {"blocks": 1},
+}
+
+
+def _moved(module: nn.Module) -> nn.Module:
+    """A module of fake tensors; `to` does not make any of real ones."""
+    for part in module.modules():
+        for name, value in part._parameters.items():
+            if value is not None:
+                part._parameters[name] = nn.Parameter(torch.empty(value.shape, device=DEVICE), value.requires_grad)
+        for name, value in part._buffers.items():
+            if value is not None:
+                part._buffers[name] = torch.empty(value.shape, dtype=value.dtype, device=DEVICE)
+    return module
+
+
+def _sound(*shape: int) -> torch.Tensor:
+    return torch.empty(*shape, SAMPLES, device=DEVICE)
+
+
+def _integers(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.int64, device=DEVICE)
+
+
+def _learns(name: str) -> tuple[nn.Module, nn.Module, object]:
+    """The network, the loss of its task and what of the items has a shape: called where tensors are fake."""
+    task = task_of(name)
+    if task == "separate":
+        network = build(name, **CONFIGS[name])
+        return network, SeparateLoss(ALL_TERMS, network.window), lambda: PairItems(_sound(2), _sound(2, 2))
+    if task == "enroll":
+        weights = EnrollLossWeights(contrast=1, front=1 if name == "enroll-frontal" else 0)
+        looks = lambda: LookItems(_sound(2, 2, 2), _sound(2, 2, 2), _sound(2, 2), _integers(2, 2), _integers(2))  # noqa: E731
+        return build(name, **CONFIGS[name]), EnrollLoss(weights, None), looks
+    if task == "target":
+        enroll = ENROLLMENT[name]
+        network = Hearing(build(name, **CONFIGS[name]), build(enroll, **CONFIGS[enroll]), blur=0.5)
+        weights = TargetLossWeights(spectral=1, si_sdr=1, snr=1, alignment=1, contrast=1)
+        return network, TargetLoss(weights, network.window), _scenes
+    network = build(name, **CONFIGS[name])
+    return network, EnhanceLoss(ALL_TERMS, network.window), lambda: _sound(2, 2)
+
+
+def _scenes() -> SceneItems:
+    values = {name: _sound(2, 2) for name in ("mixture", "target", "look", "clean_look")}
+    return SceneItems(**values, interferers=_sound(2, 2, 2), look_samples=_integers(2), talker=_integers(2))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_step_of_training_stays_on_the_device_of_the_weights(name):
+    network, loss, items = _learns(name)
+    with FakeTensorMode():
+        _moved(network.train()), _moved(loss)
+        optimiser, average = Muon(network, 1e-3), WeightAverage(network, 0.9)
+        found = loss(network, items())
+        found.backward()
+        optimiser.step()
+        average.update(network, 1)
+        assert found.device.type == DEVICE
+        assert all(value.device.type == DEVICE for value in average.weights.values())
+
+
+def test_a_tensor_that_stays_behind_is_found():
+    with FakeTensorMode(), pytest.raises(RuntimeError, match="device"):
+        Loss(ALL_TERMS, "asymmetric-512-192")(_sound(1, 1), torch.empty(1, 1, SAMPLES), _sound(1))
