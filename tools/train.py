@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
     configuration = _configuration(args)
     settings = configuration.training
+    _check_weights(args, configuration)
     material, validation = read_materials(args, with_heads=configuration.task in ("target", "enroll"))
     print(f"training: {_amounts(material)}; validation: {_amounts(validation)}", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -87,6 +88,18 @@ def _configuration(args: argparse.Namespace) -> "Configuration":
     if "minutes" in given and "steps" not in given:
         given["steps"] = 0
     return replace(configuration, training=replace(configuration.training, **given))
+
+
+def _check_weights(args: argparse.Namespace, configuration: "Configuration") -> None:
+    """Raise HearloopError for weights that cannot be read, before minutes go by with reading recordings."""
+    from ..models.published.dvector import read_dvector
+    from ..models.training.checkpoint import read_checkpoint
+    from ..runtime.bundle import load_bundle
+
+    for name in args.start or ():
+        read_checkpoint(name) if name.endswith(".pt") else load_bundle(name)
+    if teacher := getattr(configuration.loss, "teacher", ""):
+        read_dvector(teacher)
 
 
 def start_with(names: Sequence[str]) -> "Callable[[nn.Module], object]":
