@@ -21,12 +21,11 @@ from ..runtime.compiler.compiled import Options
 from ..runtime.engine import ENGINES
 from ..runtime.errors import HearloopError
 from ..runtime.live import LiveLoop
-from ..runtime.look import check_look
 from ..runtime.software_device import SoftwareDevice
 from ..runtime.voice import Voice, check_voice, hear_voice
 from .demo_figures import hearing_figures
 from .enroll import describe
-from .voices import read_look
+from .voices import usable_look
 
 RECORDINGS = Path(__file__).parent / "recordings"
 PERIOD_S = 0.1
@@ -129,11 +128,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _look(path: Path, model: str, folder: Path) -> Voice:
     """The voice in a look, which is judged, timed and copied."""
-    look, rate = read_look(path)
-    found = check_look(look, rate)
+    look, rate, found = usable_look(path)
     print(describe(found))
-    if found.problems:
-        raise HearloopError(f"{path}: the look cannot be used: {'; '.join(found.problems)}")
     begun = perf_counter()
     voice = hear_voice(look, rate, model)
     print(f"the voice is known, after {perf_counter() - begun:.2f} s of work", flush=True)

@@ -8,7 +8,7 @@ import soundfile
 
 from ..runtime.controls import Controls
 from ..runtime.errors import AudioError, HearloopError
-from ..runtime.look import check_look
+from ..runtime.look import Look, check_look
 from ..runtime.profiles import read_profile
 from ..runtime.voice import Voice, hear_voice, steering_map
 
@@ -35,12 +35,26 @@ def chosen_voices(options: argparse.Namespace) -> dict[str, Voice]:
     """
     voices = {name: read_profile(name).voice for name in options.target}
     for path in options.enroll:
-        look, rate = read_look(path)
-        problems = check_look(look, rate).problems
-        if problems:
-            raise HearloopError(f"{path}: the look cannot be used: {'; '.join(problems)}")
+        look, rate, _ = usable_look(path)
         voices[path.stem] = hear_voice(look, rate, options.enroll_model)
     return voices
+
+
+def usable_look(path: Path) -> tuple[np.ndarray, int, Look]:
+    """Both ears of a look, float32 (2, samples), its rate in Hz, and what was found in it.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be read.
+    HearloopError
+        If the look cannot be used.
+    """
+    look, rate = read_look(path)
+    found = check_look(look, rate)
+    if found.problems:
+        raise HearloopError(f"{path}: the look cannot be used: {'; '.join(found.problems)}")
+    return look, rate, found
 
 
 def read_look(path: Path) -> tuple[np.ndarray, int]:
