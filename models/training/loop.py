@@ -1,8 +1,9 @@
 """The training loop."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import nn
 from tqdm import tqdm
 
+from ...runtime.denormals import flush_denormals, restore_denormals
 from ...runtime.errors import HearloopError
 from ..simulation.corpus import SAMPLE_RATE
 from ..streaming.lookahead import lookahead_price
@@ -21,9 +23,13 @@ from .compiled import compile_layers
 from .journal import Journal
 from .machines import StopRequest, is_cpu, summed
 from .muon import Muon
+from .norms import settle_norms
 from .stream import batches
 from .tasks import Task
 from .validate import means_over_all
+
+# What batch norms hear of the recordings before the first step, where weights are there already.
+SETTLING_BATCHES, SETTLING_ITEMS = 8, 4
 
 
 class Training:
@@ -62,36 +68,35 @@ class Training:
         if settings.batch % fabric.world_size:
             raise HearloopError(f"batch of {settings.batch} does not divide among {fabric.world_size} processes")
         fabric.seed_everything(settings.seed, verbose=False)
-        torch.set_flush_denormal(True)  # gradients of long recurrences fade to numbers that a CPU is slow with
         bare = self.task.build().train()
         resumed = self._read_last()
-        if self.start is not None and resumed is None:
-            self.start(bare)
+        start = self.start if resumed is None else None
+        if start is not None:
+            start(bare)
             bare.train()
         if is_cpu(fabric) and settings.precision == "32-true":
             compile_layers(bare)
+        loss = self.task.loss(bare)
+        if start is not None:
+            first = self._stream(batch=SETTLING_ITEMS, rank=0, processes=1)  # the same in every process
+            settle_norms(bare, lambda items: loss(bare, items), islice(first, SETTLING_BATCHES))
         optimiser = Muon(bare, settings.learning_rate, settings.weight_decay)
         self.model, self.optimiser = fabric.setup(bare, optimiser)
-        self.loss = fabric.to_device(self.task.loss(bare))
+        self.loss = fabric.to_device(loss)
         self.average = WeightAverage(self.model, settings.average_decay)
         if resumed is not None:
             self._resume(resumed)
         self.journal = Journal(self.out, self.tensorboard) if fabric.is_global_zero else None
-        self._loop()
+        before = flush_denormals()  # gradients of long recurrences fade to numbers that a CPU is slow with
+        try:
+            self._loop()
+        finally:
+            restore_denormals(before)
         return self.step, self.best_score
 
     def _loop(self) -> None:
         settings, fabric = self.settings, self.fabric
-        stream = batches(
-            self.task.simulator,
-            seed=settings.seed,
-            step=self.step,
-            batch=settings.batch,
-            samples=int(settings.seconds * SAMPLE_RATE) // 128 * 128,
-            rank=fabric.global_rank,
-            processes=fabric.world_size,
-            workers=settings.workers,
-        )
+        stream = self._stream(settings.batch, fabric.global_rank, fabric.world_size, settings.workers)
         losses, logged_step = 0.0, self.step
         self.clock.start()
         bar = tqdm(disable=not fabric.is_global_zero, initial=self.step, unit="step", mininterval=5)
@@ -113,6 +118,19 @@ class Training:
             self._validate(losses / (self.step - logged_step))
         self._save()
         bar.close()
+
+    def _stream(self, batch: int, rank: int, processes: int, workers: int = 0) -> Iterator[Any]:
+        """Items from the present step on, those of one of so many processes."""
+        return batches(
+            self.task.simulator,
+            seed=self.settings.seed,
+            step=self.step,
+            batch=batch,
+            samples=int(self.settings.seconds * SAMPLE_RATE) // 128 * 128,
+            rank=rank,
+            processes=processes,
+            workers=workers,
+        )
 
     def _decide(self) -> tuple[float, bool]:
         """The spent part of the budget, and whether to stop: the first process decides for all."""
