@@ -3,6 +3,9 @@
 PyTorch's fake tensors have a shape and a device and no values, and refuse what a real accelerator would refuse.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -61,16 +64,15 @@ def _integers(*shape: int) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.int64, device=DEVICE)
 
 
-def _learns(name: str) -> tuple[nn.Module, nn.Module, object]:
-    """The network, the loss of its task and what of the items has a shape: called where tensors are fake."""
+def _learns(name: str) -> tuple[nn.Module, nn.Module, Callable[[], Any]]:
+    """The network, the loss of its task, and what makes items where tensors are fake."""
     task = task_of(name)
     if task == "separate":
         network = build(name, **CONFIGS[name])
         return network, SeparateLoss(ALL_TERMS, network.window), lambda: PairItems(_sound(2), _sound(2, 2))
     if task == "enroll":
         weights = EnrollLossWeights(contrast=1, front=1 if name == "enroll-frontal" else 0)
-        looks = lambda: LookItems(_sound(2, 2, 2), _sound(2, 2, 2), _sound(2, 2), _integers(2, 2), _integers(2))  # noqa: E731
-        return build(name, **CONFIGS[name]), EnrollLoss(weights, None), looks
+        return build(name, **CONFIGS[name]), EnrollLoss(weights, None), _looks
     if task == "target":
         enroll = ENROLLMENT[name]
         network = Hearing(build(name, **CONFIGS[name]), build(enroll, **CONFIGS[enroll]), blur=0.5)
@@ -78,6 +80,10 @@ def _learns(name: str) -> tuple[nn.Module, nn.Module, object]:
         return network, TargetLoss(weights, network.window), _scenes
     network = build(name, **CONFIGS[name])
     return network, EnhanceLoss(ALL_TERMS, network.window), lambda: _sound(2, 2)
+
+
+def _looks() -> LookItems:
+    return LookItems(_sound(2, 2, 2), _sound(2, 2, 2), _sound(2, 2), _integers(2, 2), _integers(2))
 
 
 def _scenes() -> SceneItems:
