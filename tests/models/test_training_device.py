@@ -95,7 +95,8 @@ def _scenes() -> SceneItems:
 def test_a_step_of_training_stays_on_the_device_of_the_weights(name):
     network, loss, items = _learns(name)
     with FakeTensorMode():
-        _moved(network.train()), _moved(loss)
+        _moved(network.train())
+        _moved(loss)
         optimiser, average = Muon(network, 1e-3), WeightAverage(network, 0.9)
         found = loss(network, items())
         found.backward()
