@@ -14,12 +14,11 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in model.state_dict().items():
-            kept = self.weights[name]
-            if kept.is_floating_point():
-                kept.lerp_(value, 1 - decay)
-            else:
-                kept.copy_(value)
+        held = model.state_dict()
+        averaged = [name for name, kept in self.weights.items() if kept.is_floating_point()]
+        torch._foreach_lerp_([self.weights[name] for name in averaged], [held[name] for name in averaged], 1 - decay)
+        for name in self.weights.keys() - set(averaged):
+            self.weights[name].copy_(held[name])
 
     def load(self, weights: dict[str, torch.Tensor]) -> None:
         """Take over an average, wherever its tensors lie."""

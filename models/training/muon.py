@@ -1,5 +1,6 @@
 """Muon: AdamW, but the step of a weight that is a matrix is made orthogonal first."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -51,33 +52,54 @@ class Muon(torch.optim.Optimizer):
         """One step along the gradients; parameters without one stay."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    direction = self._balanced if group["matrix"] else self._adam
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.sub_(direction(parameter.grad, self.state[parameter], group), alpha=group["lr"])
+            given = [(parameter, parameter.grad) for parameter in group["params"] if parameter.grad is not None]
+            if given:
+                parameters, gradients = ([pair[index] for pair in given] for index in (0, 1))
+                find = self._balanced if group["matrix"] else self._adam
+                directions = find(parameters, gradients, group)
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_sub_(parameters, directions, alpha=group["lr"])
         return loss
 
-    @staticmethod
-    def _balanced(gradient: torch.Tensor, state: dict[str, Any], group: dict[str, Any]) -> torch.Tensor:
-        if not state:
-            state["mean"] = torch.zeros_like(gradient)
-        state["mean"].lerp_(gradient, 1 - group["momentum"])
-        matrix = gradient.lerp(state["mean"], group["momentum"]).flatten(1)
-        return 0.2 * max(matrix.shape) ** 0.5 * orthogonalised(matrix).view_as(gradient)
+    def _balanced(
+        self, parameters: list[nn.Parameter], gradients: list[torch.Tensor], group: dict[str, Any]
+    ) -> list[torch.Tensor]:
+        means = self._kept(parameters, "mean")
+        torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+        matrices = [matrix.flatten(1) for matrix in torch._foreach_lerp(gradients, means, group["momentum"])]
+        alike: dict[torch.Size, list[int]] = defaultdict(list)
+        for index, matrix in enumerate(matrices):
+            alike[matrix.shape].append(index)
+        # All matrices of one shape together: a small product costs an accelerator as much as many of them.
+        for shape, indices in alike.items():
+            stack = orthogonalised(torch.stack([matrices[index] for index in indices]))
+            for index, direction in zip(indices, 0.2 * max(shape) ** 0.5 * stack, strict=True):
+                matrices[index] = direction
+        return [matrix.reshape(parameter.shape) for matrix, parameter in zip(matrices, parameters, strict=True)]
 
-    @staticmethod
-    def _adam(gradient: torch.Tensor, state: dict[str, Any], group: dict[str, Any]) -> torch.Tensor:
+    def _adam(
+        self, parameters: list[nn.Parameter], gradients: list[torch.Tensor], group: dict[str, Any]
+    ) -> list[torch.Tensor]:
         first, second = group["betas"]
-        if not state:
-            state["step"] = torch.tensor(0.0)
-            state["mean"], state["square"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
-        state["step"] += 1
-        state["mean"].lerp_(gradient, 1 - first)
-        state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        steps = float(state["step"])
-        root = (state["square"] / (1 - second**steps)).sqrt_().add_(1e-8)
-        return state["mean"] / (1 - first**steps) / root
+        means, squares = self._kept(parameters, "mean"), self._kept(parameters, "square")
+        steps = []
+        for parameter in parameters:
+            state = self.state[parameter]
+            state["step"] = state.get("step", torch.tensor(0.0)) + 1
+            steps.append(float(state["step"]))
+        torch._foreach_lerp_(means, gradients, 1 - first)
+        torch._foreach_mul_(squares, second)
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - second)
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, [1 - second**step for step in steps]))
+        torch._foreach_add_(roots, 1e-8)
+        return list(torch._foreach_div(torch._foreach_div(means, [1 - first**step for step in steps]), roots))
+
+    def _kept(self, parameters: list[nn.Parameter], name: str) -> list[torch.Tensor]:
+        """What is kept of each parameter from step to step, zeros to begin with."""
+        for parameter in parameters:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        return [self.state[parameter][name] for parameter in parameters]
 
 
 def is_matrix(parameter: torch.Tensor) -> bool:
@@ -86,12 +108,12 @@ def is_matrix(parameter: torch.Tensor) -> bool:
 
 
 def orthogonalised(matrix: torch.Tensor, rounds: int = 5) -> torch.Tensor:
-    """The matrix with singular values near one instead of its own, by Newton and Schulz: products alone."""
-    upright = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if upright else matrix
-    x = x / (x.norm() + 1e-7)
+    """Matrices [..., m, n] with singular values near one instead of their own, by Newton and Schulz: products alone."""
+    upright = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if upright else matrix
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     first, third, fifth = NEWTON_SCHULZ
     for _ in range(rounds):
-        square = x @ x.T
+        square = x @ x.mT
         x = first * x + (third * square + fifth * square @ square) @ x
-    return x.T if upright else x
+    return x.mT if upright else x

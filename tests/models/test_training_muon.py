@@ -28,6 +28,14 @@ def test_the_direction_of_a_singular_vector_stays():
     torch.testing.assert_close(nn.functional.normalize(orthogonalised(matrix), dim=1), expected, rtol=1e-3, atol=1e-3)
 
 
+@settings(deadline=None, max_examples=20)
+@given(st.integers(4, 20), st.integers(4, 20), st.integers(1, 5), st.integers(0, 99))
+def test_matrices_of_one_shape_have_the_steps_that_each_would_have_alone(rows, columns, count, seed):
+    matrices = torch.randn(count, rows, columns, generator=torch.Generator().manual_seed(seed))
+    alone = torch.stack([orthogonalised(matrix) for matrix in matrices])
+    torch.testing.assert_close(orthogonalised(matrices), alone, rtol=1e-3, atol=1e-3)
+
+
 def network():
     torch.manual_seed(1)
     return nn.Sequential(nn.Conv2d(2, 8, (3, 3)), nn.PReLU(8), nn.Flatten(), nn.Linear(8 * 4, 3), nn.LayerNorm(3))
