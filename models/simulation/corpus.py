@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import gcd
@@ -17,7 +18,6 @@ from .speakers import speaker_of
 
 SAMPLE_RATE = 16000
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus")
-DECODING_THREADS = 4
 
 
 class Corpus:
@@ -138,7 +138,7 @@ def read_files(paths: Iterable[Path], where: str, groups: list[str] | None = Non
     paths = list(paths)
     if not paths:
         raise AudioError(f"{where}: no audio; expected at least one {', '.join(AUDIO_SUFFIXES)} file")
-    with ThreadPoolExecutor(DECODING_THREADS) as decoders:
+    with ThreadPoolExecutor(os.cpu_count()) as decoders:
         recordings = list(decoders.map(_read, paths))
     starts = np.concatenate([[0], np.cumsum([len(recording) for recording in recordings])])
     return Corpus(np.concatenate(recordings), starts, [str(path) for path in paths], groups)

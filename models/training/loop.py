@@ -21,7 +21,7 @@ from .checkpoint import read_checkpoint, write_checkpoint
 from .clock import TrainingClock
 from .compiled import compile_layers
 from .journal import Journal
-from .machines import StopRequest, is_cpu, summed
+from .machines import StopRequest, summed
 from .muon import Muon
 from .norms import settle_norms
 from .stream import batches
@@ -30,6 +30,8 @@ from .validate import means_over_all
 
 # What batch norms hear of the recordings before the first step, where weights are there already.
 SETTLING_BATCHES, SETTLING_ITEMS = 8, 4
+
+SHOWN_EVERY = 10  # steps
 
 
 class Training:
@@ -74,15 +76,15 @@ class Training:
         if start is not None:
             start(bare)
             bare.train()
-        if is_cpu(fabric) and settings.precision == "32-true":
-            compile_layers(bare)
-        loss = self.task.loss(bare)
+        if settings.precision == "32-true":
+            compile_layers(bare, fabric.device.type)
+        bare, loss = fabric.to_device(bare), fabric.to_device(self.task.loss(bare))
         if start is not None:
             first = self._stream(batch=SETTLING_ITEMS, rank=0, processes=1)  # the same in every process
-            settle_norms(bare, lambda items: loss(bare, items), islice(first, SETTLING_BATCHES))
+            settle_norms(bare, lambda items: loss(bare, fabric.to_device(items)), islice(first, SETTLING_BATCHES))
         optimiser = Muon(bare, settings.learning_rate, settings.weight_decay)
         self.model, self.optimiser = fabric.setup(bare, optimiser)
-        self.loss = fabric.to_device(loss)
+        self.loss = loss
         self.average = WeightAverage(self.model, settings.average_decay)
         if resumed is not None:
             self._resume(resumed)
@@ -97,7 +99,7 @@ class Training:
     def _loop(self) -> None:
         settings, fabric = self.settings, self.fabric
         stream = self._stream(settings.batch, fabric.global_rank, fabric.world_size, settings.workers)
-        losses, logged_step = 0.0, self.step
+        losses, logged_step = torch.zeros((), device=fabric.device), self.step
         self.clock.start()
         bar = tqdm(disable=not fabric.is_global_zero, initial=self.step, unit="step", mininterval=5)
         while True:
@@ -108,14 +110,17 @@ class Training:
             loss = self._step(fabric.to_device(next(stream)), progress)
             losses += loss
             bar.update()
-            bar.set_postfix(loss=f"{loss:.3f}", progress=f"{100 * progress:.1f}%", refresh=False)
+            if self.step % SHOWN_EVERY == 0:  # to read a number off an accelerator is to wait for it
+                self._check(float(losses))
+                bar.set_postfix(loss=f"{float(loss):.3f}", progress=f"{100 * progress:.1f}%", refresh=False)
             if self.step % settings.validate_every == 0:
-                self._validate(losses / (self.step - logged_step))
-                losses, logged_step = 0.0, self.step
+                self._validate(float(losses) / (self.step - logged_step))
+                losses, logged_step = torch.zeros_like(losses), self.step
             if self.step % settings.save_every == 0:
+                self._check(float(losses))
                 self._save()
         if self.step > logged_step and not stopped:
-            self._validate(losses / (self.step - logged_step))
+            self._validate(float(losses) / (self.step - logged_step))
         self._save()
         bar.close()
 
@@ -138,13 +143,16 @@ class Training:
         progress, stopped = summed(self.fabric, torch.tensor(news)).tolist()
         return progress, bool(stopped)
 
-    def _step(self, items: Any, progress: float) -> float:
+    def _step(self, items: Any, progress: float) -> torch.Tensor:
         """One step of the optimiser; returns the loss over the whole batch."""
         self.optimiser.zero_grad()
         loss = self.loss(self.model, items)
         loss = loss + self.settings.lookahead_weight * lookahead_price(self.model)
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.model, self.optimiser, max_norm=self.settings.largest_gradient)
+        # Whether the norm is finite is seen in the loss: to ask here would be to wait for the accelerator.
+        self.fabric.clip_gradients(
+            self.model, self.optimiser, max_norm=self.settings.largest_gradient, error_if_nonfinite=False
+        )
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate(progress)
         self.optimiser.step()
@@ -153,7 +161,12 @@ class Training:
         self.average.update(self.model, self.step)
         return mean_loss
 
-    def _share_statistics(self, loss: torch.Tensor) -> float:
+    def _check(self, losses: float) -> None:
+        """Stop before what is on disk is written over, if weights are not numbers any more."""
+        if not math.isfinite(losses):
+            raise HearloopError(f"the loss is {losses} near step {self.step}; expected a number: try a lower rate")
+
+    def _share_statistics(self, loss: torch.Tensor) -> torch.Tensor:
         """Average the statistics of batch norms over the processes, as DDP does gradients; returns the mean loss."""
         buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
         if self.fabric.world_size > 1:
@@ -162,7 +175,7 @@ class Training:
             for part, mean in zip(buffers, flat[:-1].split([part.numel() for part in buffers]), strict=True):
                 part.copy_(mean.view_as(part))
             loss = flat[-1]
-        return float(loss)
+        return loss
 
     def _progress(self) -> float:
         """The spent part of the budget, 0..1."""

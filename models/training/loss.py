@@ -106,8 +106,11 @@ class Loss(torch.nn.Module):
 def permutation_invariant(pairs: torch.Tensor) -> torch.Tensor:
     """Losses [batch, estimates, targets] -> [batch]: the mean over targets in the order for which it is smallest."""
     count = pairs.shape[-1]
-    rows = torch.arange(count)
-    return torch.stack([pairs[:, rows, list(order)].mean(-1) for order in permutations(range(count))]).amin(0)
+    means = [
+        torch.stack([pairs[:, row, column] for row, column in enumerate(order)]).mean(0)
+        for order in permutations(range(count))
+    ]
+    return torch.stack(means).amin(0)
 
 
 def spectral_distance(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -77,15 +77,12 @@ def open_fabric(processes: int = 1, accelerator: str = "auto", machines: int = 1
     except Exception as error:  # Fabric raises several unrelated types for what a machine has not got
         found = f"accelerator {accelerator!r}, {processes} processes, {machines} machines, precision {precision!r}"
         raise HearloopError(f"{found}: {str(error).splitlines()[0]}") from error
-    if is_cpu(fabric) and fabric.world_size > 1:
+    if not isinstance(fabric.accelerator, CPUAccelerator):
+        torch.set_float32_matmul_precision("high")
+    elif fabric.world_size > 1:
         # Two threads per operation would wait for each other hundreds of times a step.
         torch.set_num_threads(1)
     return fabric
-
-
-def is_cpu(fabric: Fabric) -> bool:
-    """Whether the compiled layers, which are made for it, can be used."""
-    return isinstance(fabric.accelerator, CPUAccelerator)
 
 
 def run_on(fabric: Fabric, work: Callable[[Fabric], Any]) -> Any:

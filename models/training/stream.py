@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..simulation.parallel import ItemSimulator
@@ -55,5 +56,6 @@ def batches(
             batch_size=None,
             sampler=_Steps(step),
             num_workers=workers,
+            pin_memory=workers > 0 and torch.cuda.is_available(),
         )
     )

@@ -1,6 +1,7 @@
 """Compiled layers are the layers they replace: outputs, states, and every gradient."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -16,22 +17,27 @@ from hearloop.models.streaming.mamba import convolve
 from hearloop.models.streaming.scan import selective_scan
 from hearloop.models.training import compiled
 from hearloop.models.training.compiled import compile_layers
+from hearloop.models.training.compiled.batch_norm import PlainBatchNorm
 from hearloop.models.training.compiled.depthwise import CompiledDepthwise, is_depthwise
-from hearloop.models.training.compiled.gru import CompiledGRU
+from hearloop.models.training.compiled.gru import CompiledGRU, Recurrence
 
 
-def assert_same(theirs, ours, inputs):
-    """Outputs of two functions and the gradients of a weighted sum of them with respect to all inputs."""
+def assert_same(theirs, ours, inputs, tolerance=1e-4):
+    """Outputs of two functions and the gradients of a weighted sum of them with respect to all inputs.
+
+    `tolerance` is in parts of the largest value, if that is above one.
+    """
     inputs = [value.requires_grad_() for value in inputs]
     found = []
     for function in (theirs, ours):
         outputs = function(*inputs)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         generator = torch.Generator().manual_seed(1)
-        total = sum((torch.randn(y.shape, generator=generator) * y).sum() for y in outputs)
+        total = sum((torch.randn(y.shape, generator=generator).to(y) * y).sum() for y in outputs)
         found.append([*outputs, *torch.autograd.grad(total, inputs)])
     for expected, value in zip(*found, strict=True):
-        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-4)
+        largest = float(expected.detach().abs().max().clamp(min=1))
+        torch.testing.assert_close(value, expected, rtol=tolerance, atol=tolerance * largest)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -39,11 +45,42 @@ def assert_same(theirs, ours, inputs):
 def test_a_compiled_gru_is_the_gru_of_torch(frames, rows, features, hidden, bidirectional):
     torch.manual_seed(frames)
     theirs = nn.GRU(features, hidden, bidirectional=bidirectional)
-    ours = CompiledGRU(theirs)
+    ours = CompiledGRU(theirs, Recurrence.apply)
     x = 3 * torch.randn(frames, rows, features)
     start = torch.randn(1 + bidirectional, rows, hidden)
     weights = list(theirs.parameters())
     assert_same(lambda x, h, *_: theirs(x, h), lambda x, h, *_: ours(x, h), [x, start, *weights])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator of NVIDIA")
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(("frames", "rows", "hidden"), [(1, 1, 1), (7, 5, 6), (40, 70, 24), (200, 33, 64)])
+def test_a_gru_on_an_accelerator_is_the_gru_of_torch(frames, rows, hidden, bidirectional):
+    torch.manual_seed(frames)
+    theirs = nn.GRU(9, hidden, bidirectional=bidirectional).cuda()
+    ours = compile_layers(nn.Sequential(theirs), "cuda")[0]
+    assert type(ours) is CompiledGRU
+    x, start = torch.randn(frames, rows, 9).cuda(), torch.randn(1 + bidirectional, rows, hidden).cuda()
+    # Products on tensor cores have mantissas of ten bits.
+    assert_same(lambda x, h, *_: theirs(x, h), lambda x, h, *_: ours(x, h), [x, start, *theirs.parameters()], 5e-3)
+
+
+@pytest.mark.parametrize("size", [(2, 1, 1, 1), (3, 5, 7, 4)])
+def test_a_plain_batch_norm_is_the_one_of_torch(size):
+    torch.manual_seed(1)
+    theirs = nn.BatchNorm2d(size[1])
+    ours = PlainBatchNorm.of(copy.deepcopy(theirs))
+    for training in (True, True, False):
+        theirs.train(training)
+        ours.train(training)
+        x, gain, offset = 3 * torch.randn(size) + 1, torch.rand(size[1]), torch.randn(size[1])
+        assert_same(*(partial(_with, norm) for norm in (theirs, ours)), [x, gain, offset])
+        for name, buffer in theirs.named_buffers():
+            torch.testing.assert_close(ours.get_buffer(name), buffer)
+
+
+def _with(norm, x, gain, offset):
+    return torch.func.functional_call(norm, {"weight": gain, "bias": offset}, (x,))
 
 
 @pytest.mark.parametrize(("sequences", "length", "heads", "states", "width"), [(1, 1, 1, 1, 1), (3, 70, 3, 8, 16)])

@@ -254,3 +254,11 @@ def test_a_run_of_another_optimiser_is_not_continued_but_told_how_to_go_on(folde
     with pytest.raises(HearloopError, match=r"another optimiser.*--from"):
         run(folders, tmp_path / "old", "--steps=2")
     assert run(folders, tmp_path / "new", "--steps=1", f"--from={path}") == 0
+
+
+def test_a_run_that_comes_to_no_numbers_stops_and_keeps_what_it_had(folders, tmp_path):
+    run(folders, tmp_path, "--steps=1")
+    before = (tmp_path / "last.pt").read_bytes()
+    with pytest.raises(HearloopError, match=r"the loss is nan near step .*lower rate"):
+        run(folders, tmp_path, "--steps=40", "--learning-rate=1e30")
+    assert (tmp_path / "last.pt").read_bytes() == before

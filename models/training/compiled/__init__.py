@@ -1,4 +1,7 @@
-"""Layers as compiled loops, forward and backward, for training on a CPU: the same parameters, names and results."""
+"""Layers as compiled loops, forward and backward, for training: the same parameters, names and results."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
 
 from torch import nn
 
@@ -6,24 +9,47 @@ from ...separation.tiger import BandAttention, ScaleFusion
 from ...streaming.attention import WindowAttention
 from ...streaming.mamba import StateSpace
 from . import attention, band_attention, scales, state_space
+from .batch_norm import PlainBatchNorm, is_plain_norm
 from .depthwise import CompiledDepthwise, is_depthwise
-from .gru import CompiledGRU
+from .gru import CompiledGRU, Recurrence, is_plain_gru
 
 
-def compile_layers(model: nn.Module) -> nn.Module:
-    """Let the layers of a model run compiled, where there is such a form; returns the model."""
+def compile_layers(model: nn.Module, device: str = "cpu") -> nn.Module:
+    """Let the layers of a model run compiled, where a type of device has such a form; returns the model."""
+    if device == "cpu":
+        return _replaced(model, _on_cpu)
+    # Triton comes with PyTorch where that is made for NVIDIA's accelerators.
+    if device == "cuda" and find_spec("triton") is not None:
+        return _replaced(model, _on_cuda)
+    return model
+
+
+def _replaced(model: nn.Module, form: Callable[[nn.Module], nn.Module]) -> nn.Module:
     for parent in list(model.modules()):
         for name, layer in parent.named_children():
-            if type(layer) is nn.GRU and layer.num_layers == 1 and layer.bias and not layer.batch_first:
-                setattr(parent, name, CompiledGRU(layer))
-            elif is_depthwise(layer):
-                setattr(parent, name, CompiledDepthwise(layer))
-            elif isinstance(layer, StateSpace):
-                layer.convolve, layer.scan = state_space.convolve, state_space.scan
-            elif isinstance(layer, WindowAttention):
-                layer.attend, layer.block = attention.attend, attention.LONGEST
-            elif isinstance(layer, BandAttention):
-                layer.attend = band_attention.attend
-            elif isinstance(layer, ScaleFusion):
-                layer.stretch = scales.stretched
+            setattr(parent, name, form(layer))
     return model
+
+
+def _on_cpu(layer: nn.Module) -> nn.Module:
+    if is_plain_gru(layer):
+        return CompiledGRU(layer, Recurrence.apply)
+    if is_depthwise(layer):
+        return CompiledDepthwise(layer)
+    if isinstance(layer, StateSpace):
+        layer.convolve, layer.scan = state_space.convolve, state_space.scan
+    elif isinstance(layer, WindowAttention):
+        layer.attend, layer.block = attention.attend, attention.LONGEST
+    elif isinstance(layer, BandAttention):
+        layer.attend = band_attention.attend
+    elif isinstance(layer, ScaleFusion):
+        layer.stretch = scales.stretched
+    return layer
+
+
+def _on_cuda(layer: nn.Module) -> nn.Module:
+    from .gru_cuda import CudaRecurrence
+
+    if is_plain_gru(layer):
+        return CompiledGRU(layer, CudaRecurrence.apply)
+    return PlainBatchNorm.of(layer) if is_plain_norm(layer) else layer

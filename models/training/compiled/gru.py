@@ -4,6 +4,9 @@ PyTorch runs some fifty small operations per time step of a small GRU, and most 
 arithmetic's. Here a step is one product of matrices, for all sequences, and one pass over its result.
 """
 
+from collections.abc import Callable
+from typing import TypeGuard
+
 import numba
 import numpy as np
 import torch
@@ -12,12 +15,20 @@ from torch.nn import functional
 
 from .vectors import arrays_of, sigmoid, tanh
 
+# What the input adds [T, R, 3H], start [R, H], weight [3H, H], bias [4H], whether time runs backwards -> hidden
+# [T, R, H]. The biases are those of r and z, of n, and of what r is multiplied with.
+Steps = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, bool], torch.Tensor]
+
 
 class CompiledGRU(nn.Module):
-    """`nn.GRU` with one layer, one or two directions, [time, batch, features]; same equations, names and results."""
+    """`nn.GRU` with one layer, one or two directions, [time, batch, features]; same equations, names and results.
 
-    def __init__(self, gru: nn.GRU):
+    `recurrence` runs all steps of one direction on the device where the layer is.
+    """
+
+    def __init__(self, gru: nn.GRU, recurrence: Steps):
         super().__init__()
+        self.recurrence = recurrence
         self.hidden_size = gru.hidden_size
         self.suffixes = ("", "_reverse") if gru.bidirectional else ("",)
         for name, parameter in gru.named_parameters():
@@ -31,14 +42,23 @@ class CompiledGRU(nn.Module):
             weight_ih, weight_hh, bias_ih, bias_hh = (
                 getattr(self, f"{kind}_l0{suffix}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             )
-            gates = functional.linear(x, weight_ih, bias_ih)
-            outputs.append(_Recurrence.apply(gates, start, weight_hh, bias_hh, suffix == "_reverse"))
+            (both, of_input), (hidden_both, of_hidden) = (
+                bias.split([2 * self.hidden_size, self.hidden_size]) for bias in (bias_ih, bias_hh)
+            )
+            bias = torch.cat([both + hidden_both, of_input, of_hidden])
+            gates = functional.linear(x, weight_ih)
+            outputs.append(self.recurrence(gates, start, weight_hh, bias, suffix == "_reverse"))
         ends = [y[0] if suffix else y[-1] for y, suffix in zip(outputs, self.suffixes, strict=True)]
         return torch.cat(outputs, dim=-1), torch.stack(ends)
 
 
-class _Recurrence(torch.autograd.Function):
-    """gates [T, R, 3H] (what the input adds), start [R, H], weight [3H, H], bias [3H] -> hidden [T, R, H]."""
+def is_plain_gru(layer: nn.Module) -> TypeGuard[nn.GRU]:
+    """Whether `CompiledGRU` can stand for a layer."""
+    return type(layer) is nn.GRU and layer.num_layers == 1 and layer.bias and not layer.batch_first
+
+
+class Recurrence(torch.autograd.Function):
+    """`Steps` on a CPU."""
 
     @staticmethod
     def forward(ctx, gates, start, weight, bias, backwards):
@@ -55,7 +75,9 @@ class _Recurrence(torch.autograd.Function):
         to_gates, to_recurrent, to_start = _run_back(ctx.backwards, ctx.activated, *arrays_of(weight, gradient, before))
         recurrent = torch.from_numpy(to_recurrent).flatten(0, 1)
         to_weight = recurrent.T @ before.flatten(0, 1)
-        return torch.from_numpy(to_gates), torch.from_numpy(to_start), to_weight, recurrent.sum(0), None
+        to_gates = torch.from_numpy(to_gates)
+        to_bias = torch.cat([to_gates.sum((0, 1)), recurrent[:, 2 * hidden.shape[-1] :].sum(0)])
+        return to_gates, torch.from_numpy(to_start), to_weight, to_bias, None
 
 
 @numba.njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
@@ -75,9 +97,9 @@ def _run(backwards, weight, gates, start, bias):
             for j in range(2 * size):
                 kept[j] = sigmoid(x[j] + sums[j] + bias[j])
             for j in range(2 * size, 3 * size):
-                kept[size + j] = sums[j] + bias[j]
+                kept[size + j] = sums[j] + bias[size + j]
             for j in range(size):
-                n[j] = tanh(x[2 * size + j] + kept[j] * kept[3 * size + j])
+                n[j] = tanh(x[2 * size + j] + bias[2 * size + j] + kept[j] * kept[3 * size + j])
             for j in range(size):
                 after[j] = n[j] + kept[size + j] * (h[j] - n[j])
             kept[2 * size : 3 * size] = n

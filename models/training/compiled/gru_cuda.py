@@ -1,0 +1,168 @@
+"""The recurrence of a GRU on an NVIDIA accelerator: all steps in one kernel, forward and backward.
+
+cuDNN launches a kernel or more for each step. With the small layers of a streaming network a step has so little to do
+that the launches are most of the time. Here a group of sequences stays in one block of threads from the first step to
+the last, its hidden vectors and the weights in registers.
+"""
+
+import torch
+import triton
+import triton.language as tl
+
+GROUP = 16  # sequences of a block of threads: the fewest that tensor cores take
+
+
+class CudaRecurrence(torch.autograd.Function):
+    """`Steps` of compiled.gru, on an accelerator."""
+
+    @staticmethod
+    def forward(ctx, gates, start, weight, bias, backwards):
+        gates, start, weight = gates.contiguous(), start.contiguous(), weight.contiguous()
+        frames, rows, wide = gates.shape
+        size = wide // 3
+        hidden, activated = gates.new_empty(frames, rows, size), gates.new_empty(frames, rows, 4 * size)
+        grid, sizes = _blocks(rows, size)
+        _run[grid](gates, start, weight, bias, hidden, activated, frames, rows, BACKWARDS=backwards, **sizes)
+        ctx.save_for_backward(start, weight, hidden, activated)
+        ctx.backwards = backwards
+        return hidden
+
+    @staticmethod
+    def backward(ctx, gradient):
+        start, weight, hidden, activated = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        frames, rows, size = hidden.shape
+        to_gates, to_candidate = gradient.new_empty(frames, rows, 3 * size), torch.empty_like(hidden)
+        to_start, to_bias = torch.empty_like(start), start.new_empty(rows, 4 * size)
+        grid, sizes = _blocks(rows, size)
+        arrays = (gradient, hidden, start, activated, weight, to_gates, to_candidate, to_start, to_bias)
+        _run_back[grid](*arrays, frames, rows, BACKWARDS=ctx.backwards, **sizes)
+        to_sums = to_gates[..., : 2 * size]
+        if ctx.backwards:
+            first, others, before = -1, slice(None, -1), hidden[1:].flatten(0, 1)
+        else:
+            first, others, before = 0, slice(1, None), hidden[:-1].flatten(0, 1)
+        to_weight = torch.cat(
+            [part[others].flatten(0, 1).T @ before + part[first].T @ start for part in (to_sums, to_candidate)]
+        )
+        return to_gates, to_start, to_weight, to_bias.sum(0), None
+
+
+def _blocks(rows: int, size: int) -> tuple[tuple[int], dict[str, int]]:
+    return (triton.cdiv(rows, GROUP),), {"SIZE": size, "WIDE": max(16, triton.next_power_of_2(size)), "ROWS": GROUP}
+
+
+@triton.jit
+def _run(
+    gates,
+    start,
+    weight,
+    bias,
+    hidden,
+    activated,
+    frames,
+    rows,
+    SIZE: tl.constexpr,
+    WIDE: tl.constexpr,
+    ROWS: tl.constexpr,
+    BACKWARDS: tl.constexpr,
+):
+    """Forward over all steps: the hidden vector after each step, and r, z, n, W_n h + b_n of each."""
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    j, k = tl.arange(0, WIDE), tl.arange(0, WIDE)
+    here = (row < rows)[:, None] & (j < SIZE)[None, :]
+    inside = (k < SIZE)[:, None] & (j < SIZE)[None, :]
+    matrix = weight + j[None, :] * SIZE + k[:, None]
+    weight_r = tl.load(matrix, inside, 0.0)
+    weight_z = tl.load(matrix + SIZE * SIZE, inside, 0.0)
+    weight_n = tl.load(matrix + 2 * SIZE * SIZE, inside, 0.0)
+    bias_r = tl.load(bias + j, j < SIZE, 0.0)[None, :]
+    bias_z = tl.load(bias + SIZE + j, j < SIZE, 0.0)[None, :]
+    bias_n = tl.load(bias + 2 * SIZE + j, j < SIZE, 0.0)[None, :]
+    bias_candidate = tl.load(bias + 3 * SIZE + j, j < SIZE, 0.0)[None, :]
+    h = tl.load(start + row[:, None] * SIZE + j[None, :], here, 0.0)
+    first = (frames - 1) * rows if BACKWARDS else 0
+    x = gates + (first + row[:, None]) * (3 * SIZE) + j[None, :]
+    x_r, x_z = tl.load(x, here, 0.0), tl.load(x + SIZE, here, 0.0)
+    x_n = tl.load(x + 2 * SIZE, here, 0.0)
+    for step in range(frames):
+        t = (frames - 1 - step) if BACKWARDS else step
+        at = t * rows + row[:, None]
+        # Those of the next step are on their way while this one is computed.
+        x = gates + ((at - rows) if BACKWARDS else (at + rows)) * (3 * SIZE) + j[None, :]
+        following = here & (step + 1 < frames)
+        next_r, next_z = tl.load(x, following, 0.0), tl.load(x + SIZE, following, 0.0)
+        next_n = tl.load(x + 2 * SIZE, following, 0.0)
+        r = tl.sigmoid(tl.dot(h, weight_r) + (x_r + bias_r))
+        z = tl.sigmoid(tl.dot(h, weight_z) + (x_z + bias_z))
+        candidate = tl.dot(h, weight_n) + bias_candidate
+        n = 2 * tl.sigmoid(2 * (x_n + bias_n + r * candidate)) - 1
+        h = n + z * (h - n)
+        tl.store(hidden + at * SIZE + j[None, :], h, here)
+        kept = activated + at * (4 * SIZE) + j[None, :]
+        tl.store(kept, r, here)
+        tl.store(kept + SIZE, z, here)
+        tl.store(kept + 2 * SIZE, n, here)
+        tl.store(kept + 3 * SIZE, candidate, here)
+        x_r, x_z, x_n = next_r, next_z, next_n
+
+
+@triton.jit
+def _run_back(
+    gradient,
+    hidden,
+    start,
+    activated,
+    weight,
+    to_gates,
+    to_candidate,
+    to_start,
+    to_bias,
+    frames,
+    rows,
+    SIZE: tl.constexpr,
+    WIDE: tl.constexpr,
+    ROWS: tl.constexpr,
+    BACKWARDS: tl.constexpr,
+):
+    """Backward over all steps: the gradients of the gates, of W_n h + b_n, of the start, and of the bias."""
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    j, k = tl.arange(0, WIDE), tl.arange(0, WIDE)
+    here = (row < rows)[:, None] & (j < SIZE)[None, :]
+    inside = (k < SIZE)[:, None] & (j < SIZE)[None, :]
+    matrix = weight + k[:, None] * SIZE + j[None, :]
+    weight_r = tl.load(matrix, inside, 0.0)
+    weight_z = tl.load(matrix + SIZE * SIZE, inside, 0.0)
+    weight_n = tl.load(matrix + 2 * SIZE * SIZE, inside, 0.0)
+    carried = tl.zeros((ROWS, WIDE), tl.float32)
+    total_r, total_z, total_n, total_candidate = carried, carried, carried, carried
+    beginning = tl.load(start + row[:, None] * SIZE + j[None, :], here, 0.0)
+    for step in range(frames):
+        t = step if BACKWARDS else frames - 1 - step
+        at = t * rows + row[:, None]
+        whole = carried + tl.load(gradient + at * SIZE + j[None, :], here, 0.0)
+        earlier = hidden + ((at + rows) if BACKWARDS else (at - rows)) * SIZE + j[None, :]
+        old = tl.where(step + 1 < frames, tl.load(earlier, here & (step + 1 < frames), 0.0), beginning)
+        kept = activated + at * (4 * SIZE) + j[None, :]
+        r, z = tl.load(kept, here, 0.0), tl.load(kept + SIZE, here, 0.0)
+        n, candidate = tl.load(kept + 2 * SIZE, here, 0.0), tl.load(kept + 3 * SIZE, here, 0.0)
+        inner = whole * (1 - z) * (1 - n * n)
+        sum_r = inner * candidate * r * (1 - r)
+        sum_z = whole * (old - n) * z * (1 - z)
+        sum_n = inner * r
+        carried = whole * z + tl.dot(sum_r, weight_r)
+        carried = tl.dot(sum_z, weight_z, carried)
+        carried = tl.dot(sum_n, weight_n, carried)
+        to = to_gates + at * (3 * SIZE) + j[None, :]
+        tl.store(to, sum_r, here)
+        tl.store(to + SIZE, sum_z, here)
+        tl.store(to + 2 * SIZE, inner, here)
+        tl.store(to_candidate + at * SIZE + j[None, :], sum_n, here)
+        total_r, total_z = total_r + sum_r, total_z + sum_z
+        total_n, total_candidate = total_n + inner, total_candidate + sum_n
+    tl.store(to_start + row[:, None] * SIZE + j[None, :], carried, here)
+    totals = to_bias + row[:, None] * (4 * SIZE) + j[None, :]
+    tl.store(totals, total_r, here)
+    tl.store(totals + SIZE, total_z, here)
+    tl.store(totals + 2 * SIZE, total_n, here)
+    tl.store(totals + 3 * SIZE, total_candidate, here)
