@@ -4,19 +4,23 @@ from typing import Any
 
 import torch
 
+from ...runtime.windows import window_pair
 from ..dualpath import DualPath
 from ..streaming.state import State
+from .gate import PhantomGate
 from .masks import TalkerMasks
 
 
 class DualPathSeparator(DualPath):
-    """Streaming separation of talkers, 12 ms algorithmic latency; parameters and state as in `DualPath`.
+    """Streaming separation of talkers, 12 ms algorithmic latency; parameters as in `DualPath`.
 
     Parameters
     ----------
     talkers : int
     sum_to_one : bool
         Let the talkers add up to the mixture.
+
+    State: that of `DualPath`, and "gate".
     """
 
     task = "separate"
@@ -36,15 +40,20 @@ class DualPathSeparator(DualPath):
         assert self.mask.bias is not None
         self.channels_out = talkers
         self.masks = TalkerMasks(talkers, sum_to_one)
+        self.gate = PhantomGate(talkers, window_pair(window).hop_length)
         with torch.no_grad():
             self.mask.weight.mul_(0.1)
             self.mask.bias.zero_()
 
+    def initial_state(self, batch: int) -> State:
+        return {**super().initial_state(batch), "gate": self.gate.initial_state(batch)}
+
     def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Mixture [B, 1, T, 257, 2] and state -> talkers [B, talkers, T, 257, 2] and the next state."""
-        values, state = self.to_bins(spectrum, state)
+        values, following = self.to_bins(spectrum, state)
         masks = values.unflatten(1, (self.channels_out, 2)).permute(0, 1, 3, 4, 2)
-        return self.masks(spectrum, masks), state
+        talkers, gate = self.gate(self.masks(spectrum, masks), state["gate"])
+        return talkers, {**following, "gate": gate}
 
 
 def separate_base(**config: Any) -> DualPathSeparator:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hearloop.models import build
+from hearloop.models.separation.gate import PhantomGate
 from hearloop.models.separation.mossformer import SquaredReluAttention
 from hearloop.models.streaming.attention import WindowAttention
 from hearloop.models.streaming.average import ExponentialAverage
@@ -131,6 +132,7 @@ CASES = {
     "norm over channels and bands": Case(lambda: Chain(FrameNorm(4, bands=6)), (4, 6), 2, "norm"),
     "running norm": Case(lambda: RunningNorm(4, time_constant=10), (4, 6), 2, "norm"),
     "exponential average": Case(lambda: ExponentialAverage(10.0, (4,)), (4,), 2, "average"),
+    "phantom gate": Case(lambda: PhantomGate(2, 128), (2, 4, 2), 2, "average"),
     "linear attention": Case(lambda: Attends(DecayedLinearAttention(4, 4, time_constant=20)), (4,), 1, "attention"),
     "squared attention": Case(lambda: Attends(SquaredReluAttention(4, 4, window=7)), (4,), 1, "attention"),
     "rotary phases": Case(lambda: RotaryPhase(4), (3, 4), 1, "attention"),

@@ -1,0 +1,59 @@
+"""The gate against phantom talkers: it takes nothing from two who talk, and nothing from the sum."""
+
+import hypothesis.strategies as st
+import pytest
+import torch
+from hypothesis import given, settings
+
+from hearloop.models.separation.gate import PhantomGate
+
+FRAMES = 60
+
+
+def through(levels_db, seed=0):
+    """Noise of so many dB as the outputs of a separator [1, talkers, T, F, 2], and what the gate makes of them."""
+    noise = torch.randn(1, len(levels_db), FRAMES, 33, 2, generator=torch.Generator().manual_seed(seed))
+    talkers = noise * 10 ** (torch.tensor(levels_db)[:, None, None, None] / 20)
+    gate = PhantomGate(len(levels_db), 128)
+    return talkers, gate(talkers, gate.initial_state(1))[0]
+
+
+def level_db(talkers):
+    return 10 * torch.log10(talkers.square().mean((0, 2, 3, 4)))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.floats(-80, 40), min_size=1, max_size=4), st.integers(0, 99))
+def test_the_sum_stays(levels_db, seed):
+    talkers, found = through(levels_db, seed)
+    largest = float(talkers.abs().max())
+    torch.testing.assert_close(found.sum(1), talkers.sum(1), rtol=0, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("below_db", [0.0, 5.0, 12.0])
+def test_two_who_talk_pass_as_they_are(below_db):
+    talkers, found = through([0.0, -below_db])
+    torch.testing.assert_close(found, talkers, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("below_db", "least_db"), [(20.0, 30.0), (30.0, 55.0)])
+def test_what_is_far_below_another_goes_back_to_it(below_db, least_db):
+    talkers, found = through([0.0, -below_db])
+    louder, softer = level_db(found)
+    assert louder - softer > least_db
+    torch.testing.assert_close(louder, level_db(talkers)[0], rtol=0, atol=0.5)
+
+
+def test_one_who_begins_to_talk_is_heard_within_three_frames():
+    talkers, _ = through([0.0, 0.0])
+    talkers[:, 1, :30] *= 1e-3
+    gate = PhantomGate(2, 128)
+    found, _ = gate(talkers, gate.initial_state(1))
+    assert level_db(found[:, :, :30])[1] < -100
+    torch.testing.assert_close(found[:, :, 32:], talkers[:, :, 32:], rtol=0, atol=1e-6)
+
+
+def test_silence_stays_silence():
+    gate = PhantomGate(2, 128)
+    found, _ = gate(torch.zeros(1, 2, FRAMES, 33, 2), gate.initial_state(1))
+    assert not found.any()
