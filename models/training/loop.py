@@ -57,7 +57,7 @@ class Training:
         self.task, self.facts = task, facts
         self.configuration, self.settings = task.configuration, task.configuration.training
         self.out, self.start, self.tensorboard = out, start, tensorboard
-        self.step, self.best_score = 0, -math.inf
+        self.step, self.audio_s, self.best_score = 0, 0.0, -math.inf
         self.quality: list[dict[str, Any]] = []
         self.stop, self.clock = StopRequest(), TrainingClock()
 
@@ -158,6 +158,7 @@ class Training:
         self.optimiser.step()
         mean_loss = self._share_statistics(loss.detach())
         self.step += 1
+        self.audio_s += self.settings.batch * self.settings.seconds
         self.average.update(self.model, self.step)
         return mean_loss
 
@@ -205,7 +206,7 @@ class Training:
                 {
                     "step": self.step,
                     "minutes": round(self.clock.seconds / 60, 2),
-                    "audio_hours": round(self._audio_hours(), 3),
+                    "audio_hours": round(self.audio_s / 3600, 3),
                     "learning_rate": self.optimiser.param_groups[0]["lr"],
                     "loss": round(loss, 4),
                     **{name: round(value, 3) for name, value in found.items()},
@@ -215,11 +216,8 @@ class Training:
             if improved:
                 write_checkpoint(self.out / "best.pt", self._content())
 
-    def _audio_hours(self) -> float:
-        return self.step * self.settings.batch * self.settings.seconds / 3600
-
     def _content(self) -> dict[str, Any]:
-        facts = {"steps": self.step, "audio_hours": self._audio_hours(), "minutes": self.clock.seconds / 60}
+        facts = {"steps": self.step, "audio_hours": self.audio_s / 3600, "minutes": self.clock.seconds / 60}
         return {
             **self._identity(),
             "weights": {name: value.cpu() for name, value in self.average.weights.items()},
@@ -240,6 +238,7 @@ class Training:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.clock.seconds,
+            "audio_s": self.audio_s,
             "best_score": self.best_score,
         }
         write_checkpoint(self.out / "last.pt", {**self._content(), "resume": resume})
@@ -266,6 +265,8 @@ class Training:
                 "expected another output folder, and --from this file to take over its weights"
             ) from error
         self.step, self.clock.seconds = resume["step"], resume["seconds"]
+        # Runs of an earlier version did not count what they heard: as if their items had always been these.
+        self.audio_s = resume.get("audio_s", self.step * self.settings.batch * self.settings.seconds)
         # Runs of the first version chose by the improvement alone: their best is measured anew.
         self.best_score = resume.get("best_score", -math.inf)
         self.quality = content["quality"]

@@ -262,3 +262,10 @@ def test_a_run_that_comes_to_no_numbers_stops_and_keeps_what_it_had(folders, tmp
     with pytest.raises(HearloopError, match=r"the loss is nan near step .*lower rate"):
         run(folders, tmp_path, "--steps=40", "--learning-rate=1e30")
     assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_what_was_heard_is_counted_also_where_items_become_longer(folders, tmp_path):
+    run(folders, tmp_path, "--steps=2", "--batch=2", "--seconds=0.6")
+    run(folders, tmp_path, "--steps=3", "--batch=4", "--seconds=0.8")
+    heard_h = read_checkpoint(tmp_path / "last.pt")["training"]["audio_hours"]
+    assert heard_h == pytest.approx((2 * 2 * 0.6 + 4 * 0.8) / 3600)
