@@ -2,7 +2,7 @@
 
 cuDNN launches a kernel or more for each step. With the small layers of a streaming network a step has so little to do
 that the launches are most of the time. Here a group of sequences stays in one block of threads from the first step to
-the last, its hidden vectors and the weights in registers.
+the last, and nothing but its gates and its results goes to memory and back.
 """
 
 import torch
@@ -53,6 +53,12 @@ def _blocks(rows: int, size: int) -> tuple[tuple[int], dict[str, int]]:
 
 
 @triton.jit
+def _three(first, apart, inside):
+    """What stands at some places, and at those that are so far and twice so far behind them: for r, z and n."""
+    return tl.load(first, inside, 0.0), tl.load(first + apart, inside, 0.0), tl.load(first + 2 * apart, inside, 0.0)
+
+
+@triton.jit
 def _run(
     gates,
     start,
@@ -72,10 +78,7 @@ def _run(
     j, k = tl.arange(0, WIDE), tl.arange(0, WIDE)
     here = (row < rows)[:, None] & (j < SIZE)[None, :]
     inside = (k < SIZE)[:, None] & (j < SIZE)[None, :]
-    matrix = weight + j[None, :] * SIZE + k[:, None]
-    weight_r = tl.load(matrix, inside, 0.0)
-    weight_z = tl.load(matrix + SIZE * SIZE, inside, 0.0)
-    weight_n = tl.load(matrix + 2 * SIZE * SIZE, inside, 0.0)
+    weight_r, weight_z, weight_n = _three(weight + j[None, :] * SIZE + k[:, None], SIZE * SIZE, inside)
     bias_r = tl.load(bias + j, j < SIZE, 0.0)[None, :]
     bias_z = tl.load(bias + SIZE + j, j < SIZE, 0.0)[None, :]
     bias_n = tl.load(bias + 2 * SIZE + j, j < SIZE, 0.0)[None, :]
@@ -83,16 +86,14 @@ def _run(
     h = tl.load(start + row[:, None] * SIZE + j[None, :], here, 0.0)
     first = (frames - 1) * rows if BACKWARDS else 0
     x = gates + (first + row[:, None]) * (3 * SIZE) + j[None, :]
-    x_r, x_z = tl.load(x, here, 0.0), tl.load(x + SIZE, here, 0.0)
-    x_n = tl.load(x + 2 * SIZE, here, 0.0)
+    x_r, x_z, x_n = _three(x, SIZE, here)
     for step in range(frames):
         t = (frames - 1 - step) if BACKWARDS else step
         at = t * rows + row[:, None]
         # Those of the next step are on their way while this one is computed.
         x = gates + ((at - rows) if BACKWARDS else (at + rows)) * (3 * SIZE) + j[None, :]
         following = here & (step + 1 < frames)
-        next_r, next_z = tl.load(x, following, 0.0), tl.load(x + SIZE, following, 0.0)
-        next_n = tl.load(x + 2 * SIZE, following, 0.0)
+        next_r, next_z, next_n = _three(x, SIZE, following)
         r = tl.sigmoid(tl.dot(h, weight_r) + (x_r + bias_r))
         z = tl.sigmoid(tl.dot(h, weight_z) + (x_z + bias_z))
         candidate = tl.dot(h, weight_n) + bias_candidate
@@ -130,10 +131,7 @@ def _run_back(
     j, k = tl.arange(0, WIDE), tl.arange(0, WIDE)
     here = (row < rows)[:, None] & (j < SIZE)[None, :]
     inside = (k < SIZE)[:, None] & (j < SIZE)[None, :]
-    matrix = weight + k[:, None] * SIZE + j[None, :]
-    weight_r = tl.load(matrix, inside, 0.0)
-    weight_z = tl.load(matrix + SIZE * SIZE, inside, 0.0)
-    weight_n = tl.load(matrix + 2 * SIZE * SIZE, inside, 0.0)
+    weight_r, weight_z, weight_n = _three(weight + k[:, None] * SIZE + j[None, :], SIZE * SIZE, inside)
     carried = tl.zeros((ROWS, WIDE), tl.float32)
     total_r, total_z, total_n, total_candidate = carried, carried, carried, carried
     beginning = tl.load(start + row[:, None] * SIZE + j[None, :], here, 0.0)
