@@ -117,7 +117,6 @@ class Training:
                 self._validate(float(losses) / (self.step - logged_step))
                 losses, logged_step = torch.zeros_like(losses), self.step
             if self.step % settings.save_every == 0:
-                self._check(float(losses))
                 self._save()
         if self.step > logged_step and not stopped:
             self._validate(float(losses) / (self.step - logged_step))
@@ -163,9 +162,15 @@ class Training:
         return mean_loss
 
     def _check(self, losses: float) -> None:
-        """Stop before what is on disk is written over, if weights are not numbers any more."""
+        """Raise HearloopError if weights are not numbers any more, which shows in the loss."""
         if not math.isfinite(losses):
-            raise HearloopError(f"the loss is {losses} near step {self.step}; expected a number: try a lower rate")
+            raise HearloopError(f"the loss is {losses} near step {self.step}; expected numbers: try a lower rate")
+
+    def _check_weights(self) -> None:
+        """Raise HearloopError rather than judge, or write over what is good, with weights that are no numbers."""
+        for name, value in self.average.weights.items():
+            if not bool(value.isfinite().all()):
+                raise HearloopError(f"{name} is not finite at step {self.step}; expected numbers: try a lower rate")
 
     def _share_statistics(self, loss: torch.Tensor) -> torch.Tensor:
         """Average the statistics of batch norms over the processes, as DDP does gradients; returns the mean loss."""
@@ -191,6 +196,7 @@ class Training:
         return cosine * min(1.0, (self.step + 1) / max(1, self.settings.warmup_steps))
 
     def _validate(self, loss: float) -> None:
+        self._check_weights()
         live = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.weights)
         self.model.eval()
@@ -231,6 +237,7 @@ class Training:
         return {**identity, "parts": self.task.parts} if self.task.parts else identity
 
     def _save(self) -> None:
+        self._check_weights()
         if not self.fabric.is_global_zero:
             return
         resume = {

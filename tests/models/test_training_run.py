@@ -264,6 +264,18 @@ def test_a_run_that_comes_to_no_numbers_stops_and_keeps_what_it_had(folders, tmp
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
+def test_weights_that_are_no_numbers_are_not_saved(folders, tmp_path):
+    run(folders, tmp_path, "--steps=1")
+    path = tmp_path / "last.pt"
+    content = read_checkpoint(path)
+    next(iter(content["resume"]["weights"].values())).fill_(float("nan"))
+    write_checkpoint(path, content)
+    before = path.read_bytes()
+    with pytest.raises(HearloopError, match=r"is not finite at step 2.*lower rate"):
+        run(folders, tmp_path, "--steps=2")
+    assert path.read_bytes() == before
+
+
 def test_what_was_heard_is_counted_also_where_items_become_longer(folders, tmp_path):
     run(folders, tmp_path, "--steps=2", "--batch=2", "--seconds=0.6")
     run(folders, tmp_path, "--steps=3", "--batch=4", "--seconds=0.8")
