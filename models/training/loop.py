@@ -76,8 +76,9 @@ class Training:
         if start is not None:
             start(bare)
             bare.train()
-        if settings.precision == "32-true":
-            compile_layers(bare, fabric.device.type)
+        whole = settings.precision == "32-true"
+        if whole or fabric.device.type == "cpu":
+            compile_layers(bare, fabric.device.type, rounded=not whole)
         bare, loss = fabric.to_device(bare), fabric.to_device(self.task.loss(bare))
         if start is not None:
             first = self._stream(batch=SETTLING_ITEMS, rank=0, processes=1)  # the same in every process

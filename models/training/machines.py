@@ -50,7 +50,7 @@ def open_fabric(processes: int = 1, accelerator: str = "auto", machines: int = 1
         The same command runs on each, with MASTER_ADDR, MASTER_PORT and NODE_RANK set; or torchrun or a cluster starts
         the processes, which Fabric finds out by itself.
     precision : str
-        As in `Settings`.
+        As in `Settings`; for accelerators, because on a CPU it is a matter of the compiled layers.
 
     Raises
     ------
@@ -60,6 +60,7 @@ def open_fabric(processes: int = 1, accelerator: str = "auto", machines: int = 1
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning_fabric")
     started_outside = TorchElasticEnvironment.detect()
+    on_cpu = accelerator == "cpu" or (accelerator == "auto" and _only_cpu())
     strategy: Any = "auto"
     if processes * machines > 1 or started_outside:
         # Processes of one machine are forked, so that they share the recordings; statistics of batch norms are averaged
@@ -72,7 +73,7 @@ def open_fabric(processes: int = 1, accelerator: str = "auto", machines: int = 1
             strategy=strategy,
             devices=processes,
             num_nodes=machines,
-            precision=precision,  # type: ignore[arg-type]
+            precision="32-true" if on_cpu else precision,  # type: ignore[arg-type]
         )
     except Exception as error:  # Fabric raises several unrelated types for what a machine has not got
         found = f"accelerator {accelerator!r}, {processes} processes, {machines} machines, precision {precision!r}"

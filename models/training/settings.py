@@ -15,7 +15,8 @@ class Settings:
     largest_gradient : norm to which the gradient is clipped
     lookahead_weight : what a frame of lookahead costs, where layers learn how far to look ahead
     average_decay : of the exponential average of the weights, which is what is validated and kept
-    precision : "32-true", "bf16-mixed" or "16-mixed", as in Lightning Fabric
+    precision : "32-true", "bf16-mixed" or "16-mixed", as in Lightning Fabric; on a CPU both of the latter mean that
+        linear layers and GRUs multiply matrices in bfloat16, which gains where the processor has instructions for it
     workers : processes that make mixtures beside each process that trains; 0: it makes its own
     """
 

@@ -3,6 +3,8 @@
 import copy
 from functools import partial
 
+import numba
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,10 +18,15 @@ from hearloop.models.streaming.attention import HIDDEN, attend
 from hearloop.models.streaming.mamba import convolve
 from hearloop.models.streaming.scan import selective_scan
 from hearloop.models.training import compiled
-from hearloop.models.training.compiled import compile_layers
+from hearloop.models.training.compiled import compile_layers, linear
 from hearloop.models.training.compiled.batch_norm import PlainBatchNorm
 from hearloop.models.training.compiled.depthwise import CompiledDepthwise, is_depthwise
+from hearloop.models.training.compiled.depthwise_map import CompiledDepthwiseMap, is_depthwise_map
 from hearloop.models.training.compiled.gru import CompiledGRU, Recurrence
+from hearloop.models.training.compiled.lanes import add, load
+from hearloop.models.training.compiled.prelu import CompiledPReLU
+from hearloop.models.training.compiled.rounded import rounded_product
+from hearloop.models.training.compiled.vectors import tanh
 
 
 def assert_same(theirs, ours, inputs, tolerance=1e-4):
@@ -41,7 +48,9 @@ def assert_same(theirs, ours, inputs, tolerance=1e-4):
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize(("frames", "rows", "features", "hidden"), [(1, 1, 3, 1), (7, 5, 4, 6), (40, 3, 24, 24)])
+@pytest.mark.parametrize(
+    ("frames", "rows", "features", "hidden"), [(1, 1, 3, 1), (7, 5, 4, 6), (40, 3, 24, 24), (5, 131, 9, 13)]
+)
 def test_a_compiled_gru_is_the_gru_of_torch(frames, rows, features, hidden, bidirectional):
     torch.manual_seed(frames)
     theirs = nn.GRU(features, hidden, bidirectional=bidirectional)
@@ -50,6 +59,64 @@ def test_a_compiled_gru_is_the_gru_of_torch(frames, rows, features, hidden, bidi
     start = torch.randn(1 + bidirectional, rows, hidden)
     weights = list(theirs.parameters())
     assert_same(lambda x, h, *_: theirs(x, h), lambda x, h, *_: ours(x, h), [x, start, *weights])
+
+
+def test_a_compiled_gru_refuses_a_second_way_back():
+    output, _ = CompiledGRU(nn.GRU(2, 3), Recurrence.apply)(torch.randn(4, 1, 2))
+    output.sum().backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="second"):
+        output.sum().backward()
+
+
+@pytest.mark.parametrize("count", [1, 5, 8])
+def test_lanes_are_as_many_numbers_and_no_others(count):
+    given, found = np.linspace(-3, 3, 11, dtype=np.float32), np.full(11, 7, np.float32)
+    _some_arithmetic(given, found, 2, count)
+    x = given[2 : 2 + count].astype(np.float64)
+    expected = 7 + np.maximum(np.minimum(x, 1), -2) / (2 - x * x - np.tanh(x))
+    np.testing.assert_allclose(found[2 : 2 + count], expected, rtol=1e-5)
+    assert (found[:2] == 7).all()
+    assert (found[2 + count :] == 7).all()
+
+
+def test_a_compiled_gru_passes_on_what_is_no_number():
+    gru = CompiledGRU(nn.GRU(2, 9), Recurrence.apply)
+    output, _ = gru(torch.tensor([1.0, torch.nan]).expand(3, 1, 2))
+    assert output.isnan().all()
+
+
+@numba.njit(error_model="numpy")
+def _some_arithmetic(given, found, first, count):
+    x = load(given, first, count)
+    add(found, first, count, max(min(x, np.float32(1)), np.float32(-2)) / (np.float32(2) - x * x - tanh(x)))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("product", "tolerance"), [(linear.product, 1e-4), (rounded_product, 1e-2)])
+def test_a_compiled_linear_layer_is_the_layer(bias, product, tolerance):
+    torch.manual_seed(1)
+    theirs = nn.Linear(17, 30, bias=bias)
+    ours = linear.CompiledLinear.of(theirs, product)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    x = torch.randn(70, 17, 5).transpose(1, 2)  # rows that lie apart, in more than one block
+    assert_same(lambda x, *_: theirs(x), lambda x, *_: ours(x), [x, *theirs.parameters()], tolerance)
+    assert torch.equal(ours.eval()(x), theirs(x))
+
+
+def test_a_rounded_gru_is_the_gru_but_for_rounding():
+    torch.manual_seed(1)
+    theirs = nn.GRU(16, 20, bidirectional=True)
+    ours = compile_layers(nn.Sequential(copy.deepcopy(theirs)), rounded=True)[0]
+    x, start = torch.randn(9, 3, 16), torch.randn(2, 3, 20)
+    assert_same(theirs, ours, [x, start], 1e-2)
+    torch.testing.assert_close(ours.eval()(x), theirs(x), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_narrow_stays_as_it_is():
+    model = nn.Sequential(nn.Linear(15, 40), nn.GRU(40, 15))
+    compile_layers(model, rounded=True)
+    assert type(model[0]) is nn.Linear
+    assert model[1].product is functional.linear
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator of NVIDIA")
@@ -156,6 +223,51 @@ def test_a_compiled_depthwise_convolution_is_the_convolution(conv, shape):
 )
 def test_other_convolutions_stay_as_they_are(conv):
     assert not is_depthwise(conv)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(3, 3, (3, 3), groups=3, padding=(0, 1), bias=False),
+        nn.Conv2d(2, 2, (2, 5), groups=2, padding=(0, 1), dilation=(2, 1)),
+        nn.Conv2d(2, 2, (1, 4), groups=2, padding=(0, 3)),
+        nn.Conv2d(2, 2, (2, 2), groups=2),
+    ],
+    ids=str,
+)
+def test_a_compiled_depthwise_convolution_over_maps_is_the_convolution(conv):
+    assert is_depthwise_map(conv)
+    ours = CompiledDepthwiseMap(conv)
+    x = torch.randn(2, conv.in_channels, 6, 11)
+    assert_same(lambda x, *_: conv(x), lambda x, *_: ours(x), [x, *conv.parameters()])
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(4, 2, (3, 3), groups=2),
+        nn.Conv2d(4, 4, (3, 1), groups=4),
+        nn.Conv2d(4, 4, (3, 3), groups=4, stride=(1, 2)),
+        nn.Conv2d(4, 4, (3, 3), groups=4, padding=(1, 1)),
+        nn.Conv2d(4, 4, (3, 3), groups=4, padding=(0, 3)),
+        nn.Conv2d(4, 4, (3, 3), groups=4, padding="same"),
+        nn.Conv2d(4, 4, (3, 3), groups=4, dilation=(1, 2)),
+    ],
+    ids=str,
+)
+def test_other_convolutions_over_maps_stay_as_they_are(conv):
+    assert not is_depthwise_map(conv)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 5, 7), (2, 4, 3, 9)])
+def test_a_compiled_prelu_is_the_prelu(shape):
+    torch.manual_seed(1)
+    theirs = nn.PReLU(shape[1])
+    nn.init.normal_(theirs.weight)
+    ours = CompiledPReLU.of(theirs)
+    x = torch.randn(shape)
+    x[0] = 0  # where the slope is a matter of definition
+    assert_same(lambda x, _: theirs(x), lambda x, _: ours(x), [x, theirs.weight])
 
 
 @pytest.mark.parametrize(("batch", "frames", "heads", "bands", "size"), [(1, 1, 1, 2, 1), (2, 9, 3, 11, 4)])

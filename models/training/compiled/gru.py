@@ -1,7 +1,7 @@
 """A GRU that trains faster on a CPU than PyTorch's own: the recurrence as one compiled loop, forward and backward.
 
 PyTorch runs some fifty small operations per time step of a small GRU, and most of the time is theirs rather than the
-arithmetic's. Here a step is one product of matrices, for all sequences, and one pass over its result.
+arithmetic's. Here a step is one product of matrices, for many sequences, and one pass over its result.
 """
 
 from collections.abc import Callable
@@ -13,26 +13,34 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .lanes import LANES, add, load, store
+from .linear import Product
 from .vectors import arrays_of, sigmoid, tanh
 
 # What the input adds [T, R, 3H], start [R, H], weight [3H, H], bias [4H], whether time runs backwards -> hidden
-# [T, R, H]. The biases are those of r and z, of n, and of what r is multiplied with.
+# [T, R, H]. The biases are those of r and z, of n, and of what r is multiplied with. The first is given away: it may be
+# written over.
 Steps = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, bool], torch.Tensor]
+
+# Sequences that run together: as many as let the values of a step stay close to the processor.
+TOGETHER = 128
 
 
 class CompiledGRU(nn.Module):
     """`nn.GRU` with one layer, one or two directions, [time, batch, features]; same equations, names and results.
 
-    `recurrence` runs all steps of one direction on the device where the layer is.
+    `recurrence` runs all steps of one direction on the device where the layer is; `product` is that of the input and
+    the transposed weights while the layer trains.
     """
 
-    def __init__(self, gru: nn.GRU, recurrence: Steps):
+    def __init__(self, gru: nn.GRU, recurrence: Steps, product: Product = functional.linear):
         super().__init__()
-        self.recurrence = recurrence
+        self.recurrence, self.product = recurrence, product
         self.hidden_size = gru.hidden_size
         self.suffixes = ("", "_reverse") if gru.bidirectional else ("",)
         for name, parameter in gru.named_parameters():
             setattr(self, name, parameter)
+        self.train(gru.training)
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         if hidden is None:
@@ -46,7 +54,7 @@ class CompiledGRU(nn.Module):
                 bias.split([2 * self.hidden_size, self.hidden_size]) for bias in (bias_ih, bias_hh)
             )
             bias = torch.cat([both + hidden_both, of_input, of_hidden])
-            gates = functional.linear(x, weight_ih)
+            gates = (self.product if self.training else functional.linear)(x, weight_ih)
             outputs.append(self.recurrence(gates, start, weight_hh, bias, suffix == "_reverse"))
         ends = [y[0] if suffix else y[-1] for y, suffix in zip(outputs, self.suffixes, strict=True)]
         return torch.cat(outputs, dim=-1), torch.stack(ends)
@@ -58,84 +66,125 @@ def is_plain_gru(layer: nn.Module) -> TypeGuard[nn.GRU]:
 
 
 class Recurrence(torch.autograd.Function):
-    """`Steps` on a CPU."""
+    """`Steps` on a CPU. What the input adds becomes r, z and n, and these become gradients, all in one place."""
 
     @staticmethod
     def forward(ctx, gates, start, weight, bias, backwards):
-        hidden, activated = _run(backwards, *arrays_of(weight.T, gates, start, bias))
+        places, *others = arrays_of(gates, start, weight.T, bias)
+        hidden, candidates = _run(backwards, places, *others)
         hidden = torch.from_numpy(hidden)
         ctx.save_for_backward(weight, start, hidden)
-        ctx.activated, ctx.backwards = activated, backwards
+        ctx.places, ctx.candidates, ctx.backwards = places, candidates, backwards
         return hidden
 
     @staticmethod
     def backward(ctx, gradient):
-        weight, start, hidden = ctx.saved_tensors
-        before = torch.cat([hidden[1:], start[None]] if ctx.backwards else [start[None], hidden[:-1]])
-        to_gates, to_recurrent, to_start = _run_back(ctx.backwards, ctx.activated, *arrays_of(weight, gradient, before))
-        recurrent = torch.from_numpy(to_recurrent).flatten(0, 1)
-        to_weight = recurrent.T @ before.flatten(0, 1)
-        to_gates = torch.from_numpy(to_gates)
-        to_bias = torch.cat([to_gates.sum((0, 1)), recurrent[:, 2 * hidden.shape[-1] :].sum(0)])
-        return to_gates, torch.from_numpy(to_start), to_weight, to_bias, None
+        places, ctx.places = ctx.places, None
+        if places is None:
+            raise RuntimeError("a second way back through a compiled GRU; the first has written over what it needs")
+        arrays = arrays_of(gradient, *ctx.saved_tensors)
+        found = _run_back(ctx.backwards, places, ctx.candidates, *arrays)
+        return *map(torch.from_numpy, (places, *found)), None
 
 
-@numba.njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
-def _run(backwards, weight, gates, start, bias):
-    """Forward over all steps. Returns the hidden vector after each step, and r, z, n, W_n h + b_n of each."""
+@numba.njit(error_model="numpy", cache=True, nogil=True)
+def _run(backwards, gates, start, weight, bias):
+    """Forward over all steps; writes r, z and n over the gates.
+
+    Returns the hidden vector after each step, and what r is multiplied with in each, W_n h + b_n.
+    """
     frames, rows, wide = gates.shape
     size = wide // 3
-    hidden = np.empty((frames, rows, size), np.float32)
-    activated = np.empty((frames, rows, 4 * size), np.float32)
-    products, n, before = np.empty((rows, wide), np.float32), np.empty(size, np.float32), start
-    for step in range(frames):
-        t = frames - 1 - step if backwards else step
-        np.dot(before, weight, products)
-        for row in range(rows):
-            x, sums, h, kept, after = gates[t, row], products[row], before[row], activated[t, row], hidden[t, row]
-            # Short loops over few arrays each: only those does the compiler turn into vector instructions.
-            for j in range(2 * size):
-                kept[j] = sigmoid(x[j] + sums[j] + bias[j])
-            for j in range(2 * size, 3 * size):
-                kept[size + j] = sums[j] + bias[size + j]
-            for j in range(size):
-                n[j] = tanh(x[2 * size + j] + bias[2 * size + j] + kept[j] * kept[3 * size + j])
-            for j in range(size):
-                after[j] = n[j] + kept[size + j] * (h[j] - n[j])
-            kept[2 * size : 3 * size] = n
-        before = hidden[t]
-    return hidden, activated
+    hidden, candidates = np.empty((frames, rows, size), np.float32), np.empty((frames, rows, size), np.float32)
+    products = np.empty((TOGETHER, wide), np.float32)
+    for first in range(0, rows, TOGETHER):
+        last = min(first + TOGETHER, rows)
+        before, sums = start[first:last], products[: last - first]
+        for step in range(frames):
+            t = frames - 1 - step if backwards else step
+            np.dot(before, weight, sums)
+            gate, candidate, after = gates[t, first:last], candidates[t, first:last], hidden[t, first:last]
+            for row in range(last - first):
+                for j in range(0, size - LANES + 1, LANES):
+                    _cell(gate, sums, bias, before, candidate, after, size, row, j, LANES)
+                if size % LANES:
+                    _cell(gate, sums, bias, before, candidate, after, size, row, size // LANES * LANES, size % LANES)
+            before = after
+    return hidden, candidates
 
 
-@numba.njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
-def _run_back(backwards, activated, weight, gradient, before):
-    """Backward over all steps. Returns the gradients of the input's gates, of the recurrent sums, and of the start."""
+@numba.njit(inline="always")
+def _cell(gate, sums, bias, before, candidate, after, size, row, j, count):
+    """`count` values of one row and step, from the j-th on."""
+    at, of_r = row * size + j, 3 * row * size + j
+    of_z, of_n = of_r + size, of_r + 2 * size
+    r = sigmoid(load(gate, of_r, count) + load(sums, of_r, count) + load(bias, j, count))
+    z = sigmoid(load(gate, of_z, count) + load(sums, of_z, count) + load(bias, size + j, count))
+    inner = load(sums, of_n, count) + load(bias, 3 * size + j, count)
+    n = tanh(load(gate, of_n, count) + load(bias, 2 * size + j, count) + r * inner)
+    store(gate, of_r, count, r)
+    store(gate, of_z, count, z)
+    store(gate, of_n, count, n)
+    store(candidate, at, count, inner)
+    store(after, at, count, n + z * (load(before, at, count) - n))
+
+
+@numba.njit(error_model="numpy", cache=True, nogil=True)
+def _run_back(backwards, gates, candidates, gradient, weight, start, hidden):
+    """Backward over all steps; writes the gradients of what the input adds over r, z and n.
+
+    Returns the gradients of the start, of the weight and of the bias.
+    """
     frames, rows, size = gradient.shape
+    to_start = np.zeros((rows, size), np.float32)
+    to_weight, to_bias = np.zeros((3 * size, size), np.float32), np.zeros(4 * size, np.float32)
+    # Of one step: sums of few numbers lose less than one long sum.
+    of_step, of_bias = np.empty((3 * size, size), np.float32), np.empty(4 * size, np.float32)
+    recurrent, products = np.empty((TOGETHER, 3 * size), np.float32), np.empty((TOGETHER, size), np.float32)
+    for first in range(0, rows, TOGETHER):
+        last = min(first + TOGETHER, rows)
+        carry, sums, product = to_start[first:last], recurrent[: last - first], products[: last - first]
+        product[:] = 0
+        for step in range(frames):
+            t = step if backwards else frames - 1 - step
+            old = start if step == frames - 1 else hidden[t + 1 if backwards else t - 1]
+            old = old[first:last]
+            gate, candidate, given = gates[t, first:last], candidates[t, first:last], gradient[t, first:last]
+            of_bias[:] = 0
+            for row in range(last - first):
+                for j in range(0, size - LANES + 1, LANES):
+                    _cell_back(gate, candidate, given, old, carry, product, sums, of_bias, size, row, j, LANES)
+                if size % LANES:
+                    j = size // LANES * LANES
+                    _cell_back(gate, candidate, given, old, carry, product, sums, of_bias, size, row, j, size % LANES)
+            np.dot(sums, weight, product)
+            np.dot(sums.T, old, of_step)
+            to_weight += of_step
+            to_bias += of_bias
+        carry += product
+    return to_start, to_weight, to_bias
+
+
+@numba.njit(inline="always")
+def _cell_back(gate, candidate, given, old, carry, product, sums, of_bias, size, row, j, count):
+    """`count` values of one row and step, from the j-th on."""
     one = np.float32(1)
-    to_gates = np.empty((frames, rows, 3 * size), np.float32)
-    to_recurrent = np.empty((frames, rows, 3 * size), np.float32)
-    carried, products = np.zeros((rows, size), np.float32), np.empty((rows, size), np.float32)
-    whole, inner = np.empty(size, np.float32), np.empty(size, np.float32)
-    for step in range(frames):
-        t = step if backwards else frames - 1 - step
-        for row in range(rows):
-            kept, old, given = activated[t, row], before[t, row], gradient[t, row]
-            gate, sums, carry = to_gates[t, row], to_recurrent[t, row], carried[row]
-            r, z, n, candidate = kept[:size], kept[size : 2 * size], kept[2 * size : 3 * size], kept[3 * size :]
-            for j in range(size):
-                whole[j] = given[j] + carry[j]
-            for j in range(size):
-                inner[j] = whole[j] * (one - z[j]) * (one - n[j] * n[j])
-            for j in range(size):
-                sums[size + j] = whole[j] * (old[j] - n[j]) * z[j] * (one - z[j])
-            for j in range(size):
-                sums[j] = inner[j] * candidate[j] * r[j] * (one - r[j])
-            for j in range(size):
-                sums[2 * size + j] = inner[j] * r[j]
-            for j in range(size):
-                carry[j] = whole[j] * z[j]
-            gate[: 2 * size] = sums[: 2 * size]
-            gate[2 * size :] = inner
-        np.dot(to_recurrent[t], weight, products)
-        carried += products
-    return to_gates, to_recurrent, carried
+    at, of_r = row * size + j, 3 * row * size + j
+    of_z, of_n = of_r + size, of_r + 2 * size
+    r, z, n = load(gate, of_r, count), load(gate, of_z, count), load(gate, of_n, count)
+    whole = load(given, at, count) + load(carry, at, count) + load(product, at, count)
+    to_n = whole * (one - z) * (one - n * n)
+    to_z = whole * (load(old, at, count) - n) * z * (one - z)
+    to_candidate = to_n * r
+    to_r = to_candidate * load(candidate, at, count) * (one - r)
+    store(carry, at, count, whole * z)
+    store(gate, of_r, count, to_r)
+    store(gate, of_z, count, to_z)
+    store(gate, of_n, count, to_n)
+    store(sums, of_r, count, to_r)
+    store(sums, of_z, count, to_z)
+    store(sums, of_n, count, to_candidate)
+    add(of_bias, j, count, to_r)
+    add(of_bias, size + j, count, to_z)
+    add(of_bias, 2 * size + j, count, to_n)
+    add(of_bias, 3 * size + j, count, to_candidate)
