@@ -23,7 +23,7 @@ from .compiled import compile_layers
 from .journal import Journal
 from .machines import StopRequest, summed
 from .muon import Muon
-from .norms import settle_norms
+from .norms import hold_norms, settle_norms
 from .stream import batches
 from .tasks import Task
 from .validate import means_over_all
@@ -73,6 +73,8 @@ class Training:
         bare = self.task.build().train()
         resumed = self._read_last()
         start = self.start if resumed is None else None
+        if settings.hold_norms and start is resumed is None:
+            raise HearloopError("hold_norms is true, and batch norms hold nothing yet; expected weights to begin with")
         if start is not None:
             start(bare)
             bare.train()
@@ -90,6 +92,7 @@ class Training:
         if resumed is not None:
             self._resume(resumed)
         self.journal = Journal(self.out, self.tensorboard) if fabric.is_global_zero else None
+        self._listen()
         before = flush_denormals()  # gradients of long recurrences fade to numbers that a CPU is slow with
         try:
             self._loop()
@@ -123,6 +126,12 @@ class Training:
             self._validate(float(losses) / (self.step - logged_step))
         self._save()
         bar.close()
+
+    def _listen(self) -> None:
+        """Training mode, but for batch norms that shall keep what they hold."""
+        self.model.train()
+        if self.settings.hold_norms:
+            hold_norms(self.model)
 
     def _stream(self, batch: int, rank: int, processes: int, workers: int = 0) -> Iterator[Any]:
         """Items from the present step on, those of one of so many processes."""
@@ -202,7 +211,7 @@ class Training:
         self.model.load_state_dict(self.average.weights)
         self.model.eval()
         found = means_over_all(self.task.measure(self.model, self.fabric), self.fabric)
-        self.model.train()
+        self._listen()
         self.model.load_state_dict(live)
         score = self.configuration.selection.score(found)
         self.quality = [{"test": "part of the validation set", "step": self.step, **found}]

@@ -40,6 +40,17 @@ def settle_norms(model: nn.Module, hear: Callable[[Any], object], items: Iterabl
         hook.remove()
 
 
+def hold_norms(model: nn.Module) -> None:
+    """Let batch norms divide by the statistics that they hold, not by those of a batch; their gain and offset learn on.
+
+    A step of one or two items says too little about the variance of what will be heard. Until the model is set to
+    training mode again.
+    """
+    for layer in model.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.eval()
+
+
 class _Moments:
     """Count, sum and sum of squares of each channel."""
 

@@ -17,6 +17,8 @@ class Settings:
     average_decay : of the exponential average of the weights, which is what is validated and kept
     precision : "32-true", "bf16-mixed" or "16-mixed", as in Lightning Fabric; on a CPU both of the latter mean that
         linear layers and GRUs multiply matrices in bfloat16, which gains where the processor has instructions for it
+    hold_norms : whether batch norms keep the statistics they begin with; with few items in a step those of the step
+        are too few to divide by, and not those that will run
     workers : processes that make mixtures beside each process that trains; 0: it makes its own
     """
 
@@ -32,6 +34,7 @@ class Settings:
     lookahead_weight: float = 0.0
     average_decay: float = 0.999
     precision: str = "32-true"
+    hold_norms: bool = False
     workers: int = 0
     validate_every: int = 250
     save_every: int = 50

@@ -1,6 +1,7 @@
 """Weights that are there already: what training begins with computes what they did."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -11,9 +12,10 @@ from hearloop.models.training.configuration import SeparateConfiguration
 from hearloop.models.training.loop import Training
 from hearloop.models.training.loss import LossWeights
 from hearloop.models.training.machines import open_fabric, run_on
-from hearloop.models.training.norms import settle_norms
+from hearloop.models.training.norms import hold_norms, settle_norms
 from hearloop.models.training.settings import Settings
 from hearloop.models.training.tasks import open_task, separate
+from hearloop.runtime.errors import HearloopError
 
 SIZES = {"channels": 8, "hidden": 8, "bands": 16, "blocks": 1}
 
@@ -60,6 +62,41 @@ def test_norms_that_do_not_learn_stay_as_they_are():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     settle_norms(model, lambda sound: enhance(model, sound), _sounds())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_norms_that_are_held_compute_what_will_run_and_learn_on():
+    model = _folded()
+    expected = _output(model, training=False)
+    model.train()
+    hold_norms(model)
+    found = enhance(model, torch.cat(_sounds()))
+    np.testing.assert_allclose(found.detach().numpy(), expected, atol=1e-6)
+    found.square().sum().backward()
+    norms = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    assert all(layer.weight.grad.abs().max() > 0 for layer in norms)
+
+
+def test_a_run_holds_its_norms_throughout_and_needs_some_to_hold(starter, tmp_path, monkeypatch):
+    for name in ("ROOMS", "OVERLAPS", "ALONE"):
+        monkeypatch.setattr(separate, name, 1)
+    monkeypatch.setattr("hearloop.models.training.loop.SETTLING_BATCHES", 1)
+
+    def trained(steps, hold, start):
+        settings = Settings(steps=steps, batch=1, seconds=0.5, validate_every=1, hold_norms=hold)
+        training = Training(
+            open_task(SeparateConfiguration("separate-small", SIZES, training=settings), *starter), tmp_path, {}, start
+        )
+        run_on(open_fabric(accelerator="cpu"), training.run)
+        return [layer.running_var.clone() for layer in training.model.modules() if isinstance(layer, _BatchNorm)]
+
+    def begin(model):
+        model.load_state_dict(_folded().state_dict())
+
+    with pytest.raises(HearloopError, match="hold_norms is true, and batch norms hold nothing"):
+        trained(1, True, None)
+    one, more, free = trained(1, True, begin), trained(3, True, begin), trained(5, False, begin)
+    assert all(torch.equal(a, b) for a, b in zip(one, more, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(more, free, strict=True))
 
 
 def test_a_run_goes_on_from_what_the_weights_compute(starter, tmp_path, monkeypatch):
