@@ -17,6 +17,7 @@ from ...runtime.errors import HearloopError
 from ..simulation.corpus import SAMPLE_RATE
 from ..streaming.lookahead import lookahead_price
 from .average import WeightAverage
+from .captured import CapturedStep
 from .checkpoint import read_checkpoint, write_checkpoint
 from .clock import TrainingClock
 from .compiled import compile_layers
@@ -81,13 +82,13 @@ class Training:
         whole = settings.precision == "32-true"
         if whole or fabric.device.type == "cpu":
             compile_layers(bare, fabric.device.type, rounded=not whole)
-        bare, loss = fabric.to_device(bare), fabric.to_device(self.task.loss(bare))
+        bare, loss = map(fabric.to_device, (bare, self.task.loss(bare)))
         if start is not None:
             first = self._stream(batch=SETTLING_ITEMS, rank=0, processes=1)  # the same in every process
             settle_norms(bare, lambda items: loss(bare, fabric.to_device(items)), islice(first, SETTLING_BATCHES))
-        optimiser = Muon(bare, settings.learning_rate, settings.weight_decay)
-        self.model, self.optimiser = fabric.setup(bare, optimiser)
+        self.model, self.optimiser = fabric.setup(bare, Muon(bare, settings.learning_rate, settings.weight_decay))
         self.loss = loss
+        self.find = CapturedStep(self._find_gradients) if self._captures() else self._find_gradients
         self.average = WeightAverage(self.model, settings.average_decay)
         if resumed is not None:
             self._resume(resumed)
@@ -154,10 +155,7 @@ class Training:
 
     def _step(self, items: Any, progress: float) -> torch.Tensor:
         """One step of the optimiser; returns the loss over the whole batch."""
-        self.optimiser.zero_grad()
-        loss = self.loss(self.model, items)
-        loss = loss + self.settings.lookahead_weight * lookahead_price(self.model)
-        self.fabric.backward(loss)
+        loss = self.find(items)
         # Whether the norm is finite is seen in the loss: to ask here would be to wait for the accelerator.
         self.fabric.clip_gradients(
             self.model, self.optimiser, max_norm=self.settings.largest_gradient, error_if_nonfinite=False
@@ -165,11 +163,24 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate(progress)
         self.optimiser.step()
-        mean_loss = self._share_statistics(loss.detach())
+        mean_loss = self._share_statistics(loss)
         self.step += 1
         self.audio_s += self.settings.batch * self.settings.seconds
         self.average.update(self.model, self.step)
         return mean_loss
+
+    def _find_gradients(self, items: Any) -> torch.Tensor:
+        self.optimiser.zero_grad()
+        loss = self.loss(self.model, items)
+        loss = loss + self.settings.lookahead_weight * lookahead_price(self.model)
+        self.fabric.backward(loss)
+        return loss.detach()
+
+    def _captures(self) -> bool:
+        found = (self.fabric.device.type, self.fabric.world_size)
+        if self.settings.capture and found != ("cuda", 1):
+            raise HearloopError(f"capture is true on {found[0]} in {found[1]} processes; expected cuda and one")
+        return self.settings.capture
 
     def _check(self, losses: float) -> None:
         """Raise HearloopError if weights are not numbers any more, which shows in the loss."""

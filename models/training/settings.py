@@ -19,6 +19,7 @@ class Settings:
         linear layers and GRUs multiply matrices in bfloat16, which gains where the processor has instructions for it
     hold_norms : whether batch norms keep the statistics they begin with; with few items in a step those of the step
         are too few to divide by, and not those that will run
+    capture : whether to record what an accelerator of NVIDIA has to do in a step, and to play it again in every other
     workers : processes that make mixtures beside each process that trains; 0: it makes its own
     """
 
@@ -35,6 +36,7 @@ class Settings:
     average_decay: float = 0.999
     precision: str = "32-true"
     hold_norms: bool = False
+    capture: bool = False
     workers: int = 0
     validate_every: int = 250
     save_every: int = 50
