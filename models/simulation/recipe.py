@@ -94,6 +94,7 @@ class SceneRecipe(Variation):
         from the front everybody else stands at least
     clean_look_share : a look without others and noise
     ear_mismatch_db : most by which the microphones of both ears differ from one another
+    target_talkers : a scene makes as many items, in which one talker after the other is the target
     """
 
     level_dbfs: tuple[float, float] = (-45.0, -15.0)
@@ -116,6 +117,7 @@ class SceneRecipe(Variation):
     look_talkers: tuple[int, int] = (0, 2)
     clean_look_share: float = 0.05
     ear_mismatch_db: float = 1.0
+    target_talkers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

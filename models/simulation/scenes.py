@@ -72,7 +72,7 @@ class SceneItems(NamedTuple):
 class SceneSimulator:
     """Makes scenes of a corpus of speech, one of noise, and heads.
 
-    Raises AudioError if there is no head, or if there are too few speakers for the recipe.
+    Raises AudioError if there is no head, or too few speakers for the recipe, or too few talkers for `target_talkers`.
     """
 
     def __init__(self, recipe: SceneRecipe, speech: Corpus, noise: Corpus, heads: Sequence[Head]):
@@ -82,11 +82,16 @@ class SceneSimulator:
         for head in self.heads:
             head.prepare()
         self.sources = Sources(recipe, speech, noise)
+        if not 1 <= recipe.target_talkers <= 1 + recipe.interfering_talkers[0]:
+            raise AudioError(
+                f"target_talkers is {recipe.target_talkers} and as few as {recipe.interfering_talkers[0]} others talk; "
+                "expected 1, or no more than there are talkers"
+            )
         self.voices = Voices(speech, fewest=1 + max(recipe.interfering_talkers[1], recipe.look_talkers[1]))
 
     def items(self, seed: int, first: int, count: int, length: int) -> SceneItems:
         """Items `first` to `first + count`; item i depends on the seed and i alone."""
-        scenes = [self.scene(np.random.default_rng([seed, index]), length) for index in range(first, first + count)]
+        scenes = [self._item(seed, index, length) for index in range(first, first + count)]
         longest = int(self.recipe.look_s[1] * SAMPLE_RATE)
         return SceneItems(
             np.stack([scene.mixture for scene in scenes]),
@@ -98,10 +103,15 @@ class SceneSimulator:
             np.array([scene.talker for scene in scenes]),
         )
 
-    def scene(self, rng: np.random.Generator, length: int, speaks: np.ndarray | None = None) -> Scene:
+    def _item(self, seed: int, index: int, length: int) -> Scene:
+        scene, target = divmod(index, self.recipe.target_talkers)
+        return self.scene(np.random.default_rng([seed, scene]), length, target=target)
+
+    def scene(self, rng: np.random.Generator, length: int, speaks: np.ndarray | None = None, target: int = 0) -> Scene:
         """A scene of `length` samples with its look.
 
         `speaks` is a gain [length] that says when the target speaks; the recipe draws it unless it is given.
+        `target` is the number of the talker to be heard, below `target_talkers`; the scene is the same with any.
         """
         recipe = self.recipe
         head = self.heads[rng.integers(len(self.heads))]
@@ -111,12 +121,12 @@ class SceneSimulator:
         strangers = 0 if is_clean else int(rng.integers(recipe.look_talkers[0], recipe.look_talkers[1] + 1))
         microphone = self._microphone(rng)
         people = self.voices.choose(rng, 1 + max(others, strangers), length + look_length)
-        target, look_target = self._say(rng, people[0], (length, look_length), microphone)
-        voices = [target, *(self._say(rng, other, (length,), microphone)[0] for other in people[1 : 1 + others])]
-        look_voices = [
-            look_target,
-            *(self._say(rng, other, (look_length,), microphone)[0] for other in people[::-1][:strangers]),
-        ]
+        told = [self._say(rng, talker, (length, look_length), microphone) for talker in people[: recipe.target_talkers]]
+        voices = [pieces[0] for pieces in told]
+        voices += [self._say(rng, other, (length,), microphone)[0] for other in people[len(told) : 1 + others]]
+        look_others = [person for person in people[::-1] if person != people[target]][:strangers]
+        look_voices = [told[target][1]]
+        look_voices += [self._say(rng, other, (look_length,), microphone)[0] for other in look_others]
 
         azimuths_deg = rng.uniform(-180, 180, len(voices))
         looks_deg = rng.uniform(recipe.elsewhere_deg, 360 - recipe.elsewhere_deg, len(look_voices))
@@ -124,7 +134,7 @@ class SceneSimulator:
         around = self._surroundings(rng, head, length)
         speaks = self._draw_speaks(rng, length) if speaks is None else speaks
         noise, kind = self._noise(rng, around, length, microphone)
-        heard, snr_db = self._hear(rng, around, voices, azimuths_deg, noise, speaks)
+        heard, snr_db = self._hear(rng, around, voices, azimuths_deg, noise, speaks, target)
         in_front = Surroundings(head, self._draw_room(rng))
         look_noise, _ = self._noise(rng, in_front, look_length, microphone)
         looked, _ = self._hear(rng, in_front, look_voices, looks_deg, look_noise * np.float32(not is_clean))
@@ -135,10 +145,10 @@ class SceneSimulator:
             interferers=scene[2:],
             look=look[0],
             clean_look=look[1],
-            talker=int(people[0]),
+            talker=int(people[target]),
             head=head.name,
             snr_db=snr_db,
-            azimuth_deg=tuple(azimuths_deg.tolist()),
+            azimuth_deg=tuple(azimuths_deg[_first(target, len(voices))].tolist()),
             look_azimuth_deg=tuple(((looks_deg + 180) % 360 - 180).tolist()),
             kind=kind + (" in a room" if around.room else "") + (", moving" if around.yaw_deg is not None else ""),
         )
@@ -191,8 +201,9 @@ class SceneSimulator:
         azimuths_deg: np.ndarray,
         noise: np.ndarray,
         speaks: np.ndarray | None = None,
+        target: int = 0,
     ) -> tuple[np.ndarray, float]:
-        """Talkers, the first of them the target, at the ears, at their levels against the noise [2, n].
+        """Talkers, one of them the target, at the ears, at their levels against the noise [2, n].
 
         Returns float32 [2 + others, 2, n]: the mixture, the target with 50 ms of reflections, and each of the others;
         and the SNR of the target.
@@ -202,10 +213,11 @@ class SceneSimulator:
         snrs_db = middle_db + rng.uniform(-recipe.spread_db, recipe.spread_db, len(voices))
         heard = np.zeros((2 + len(voices) - 1, 2, length), np.float32)
         heard[0] = noise
+        rows = np.argsort(_first(target, len(voices)))
         for index, voice in enumerate(voices):
             place = self._place(rng, around, azimuths_deg[index], length)
-            spoken = voice if index or speaks is None else voice * speaks
-            if index:
+            spoken = voice if index != target or speaks is None else voice * speaks
+            if index != target:
                 kept = whole = around.hear(rng, spoken, place)
             else:
                 kept, late = around.hear_apart(rng, spoken, place)
@@ -214,8 +226,8 @@ class SceneSimulator:
             share = power(spoken) / max(power(voice), SILENT_POWER)
             gain = gain_to_ratio(noise, whole, -snrs_db[index]) * np.float32(np.sqrt(share))
             heard[0] += gain * whole
-            heard[1 + index] = gain * kept
-        return heard, float(snrs_db[0]) if power(noise) > SILENT_POWER else np.inf
+            heard[1 + rows[index]] = gain * kept
+        return heard, float(snrs_db[target]) if power(noise) > SILENT_POWER else np.inf
 
     def _noise(
         self, rng: np.random.Generator, around: Surroundings, length: int, microphone: np.ndarray
@@ -246,6 +258,11 @@ class SceneSimulator:
                 sound[0] = clip(sound[0], share=rng.uniform(0.0005, 0.01))
             recorded.append(sound)
         return recorded
+
+
+def _first(target: int, count: int) -> np.ndarray:
+    """Numbers of `count` talkers, the target before the others."""
+    return np.array([target, *(index for index in range(count) if index != target)])
 
 
 def padded(sound: np.ndarray, length: int) -> np.ndarray:

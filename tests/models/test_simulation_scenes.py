@@ -118,6 +118,33 @@ def test_items_do_not_depend_on_how_they_are_grouped(starter):
         assert np.any(look[:, samples - 100 : samples])
 
 
+@pytest.mark.parametrize("moving_share", [0.0, 1.0])
+@pytest.mark.parametrize("room_share", [0.0, 1.0])
+def test_one_scene_makes_an_item_for_each_of_its_talkers(starter, moving_share, room_share):
+    always = replace(
+        SceneRecipe(),
+        silent_share=0.0,
+        absent_share=0.0,
+        moving_share=moving_share,
+        room_share=room_share,
+        clip_share=0,
+    )
+    made = simulator(starter[0], replace(always, target_talkers=2))
+    items = made.items(seed=3, first=4, count=4, length=16000)
+    for one, other in ((0, 1), (2, 3)):
+        np.testing.assert_allclose(items.mixture[one], items.mixture[other], atol=1e-6)
+        assert items.talker[one] != items.talker[other]
+        assert power(items.target[one] - items.target[other]) > 0.1 * power(items.target[one])
+        assert not np.array_equal(items.look[one], items.look[other])
+        if not room_share:  # there all sound of a talker is direct
+            np.testing.assert_allclose(
+                items.target[one] + items.interferers[one], items.target[other] + items.interferers[other], atol=1e-6
+            )
+    assert not np.allclose(items.mixture[0], items.mixture[2])
+    with pytest.raises(AudioError, match="target_talkers is 3 and as few as 1 others talk"):
+        simulator(starter[0], replace(always, target_talkers=3))
+
+
 def test_speakers_of_a_scene_differ_and_too_few_are_refused(starter):
     made = simulator(starter[0])
     seen = {made.scene(np.random.default_rng(seed), 2000).talker for seed in range(40)}
