@@ -52,7 +52,10 @@ class DualPathSeparator(DualPath):
         """Mixture [B, 1, T, 257, 2] and state -> talkers [B, talkers, T, 257, 2] and the next state."""
         values, following = self.to_bins(spectrum, state)
         masks = values.unflatten(1, (self.channels_out, 2)).permute(0, 1, 3, 4, 2)
-        talkers, gate = self.gate(self.masks(spectrum, masks), state["gate"])
+        talkers, gate = self.masks(spectrum, masks), state["gate"]
+        # What the gate takes off while it learns, the network does not learn to leave out.
+        if not self.training:
+            talkers, gate = self.gate(talkers, gate)
         return talkers, {**following, "gate": gate}
 
 

@@ -5,7 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from hearloop.models import build
+from hearloop.models.frontend import enhance
 from hearloop.models.separation.gate import PhantomGate
+from hearloop.models.training.norms import hold_norms
 
 FRAMES = 60
 
@@ -20,6 +23,11 @@ def through(levels_db, seed=0):
 
 def level_db(talkers):
     return 10 * torch.log10(talkers.square().mean((0, 2, 3, 4)))
+
+
+def second_over_first_db(talkers):
+    first, second = talkers[0].square().mean(-1)
+    return float(10 * torch.log10(second / first))
 
 
 @settings(deadline=None, max_examples=40)
@@ -57,3 +65,17 @@ def test_silence_stays_silence():
     gate = PhantomGate(2, 128)
     found, _ = gate(torch.zeros(1, 2, FRAMES, 33, 2), gate.initial_state(1))
     assert not found.any()
+
+
+@torch.no_grad()
+def test_a_separator_learns_without_the_gate_and_runs_with_it():
+    torch.manual_seed(2)
+    model = build("separate-small", channels=8, hidden=8, bands=16, blocks=1)
+    model.mask.bias.copy_(torch.tensor([0.4, 0.0, -0.4, 0.0]))  # nearly all of the sound goes to the first output
+    sound = 0.1 * torch.randn(1, 1, 8000)
+    hold_norms(model.train())
+    learned = enhance(model, sound)
+    run = enhance(model.eval(), sound)
+    assert second_over_first_db(run) < second_over_first_db(learned) - 5
+    model.gate.forward = lambda talkers, state: (talkers, state)
+    torch.testing.assert_close(enhance(model, sound), learned)
