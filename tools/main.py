@@ -20,6 +20,7 @@ VERBS = {
     "devices": "list sound devices",
     "doctor": "check that this machine can run hearloop in real time",
     "train": "train a model on folders of speech and noise",
+    "average": "make one training checkpoint of several, by the mean of their weights",
     "evaluate": "measure the quality of models on a fixed validation set",
     "export": "turn a training checkpoint into a bundle",
 }
