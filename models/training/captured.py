@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from ...runtime.errors import HearloopError
+
 WARM_UP = 3  # steps that run as they are: libraries choose their algorithms, kernels are compiled
 
 # Finds the loss of items, and leaves the gradients with the parameters in the place of those that were there.
@@ -14,9 +16,9 @@ Find = Callable[[Any], torch.Tensor]
 class CapturedStep:
     """`find`, which launches thousands of small operations, as a CUDA graph.
 
-    A network of narrow layers keeps one core of the CPU busy with launching for longer than the accelerator computes.
-    A graph is launched as a whole. It reads its items and writes the loss and the gradients where they were when it was
-    recorded, so every batch must have the shapes of the first.
+    A network of narrow layers can keep one core of the CPU busy with launching for longer than the accelerator
+    computes. A graph is launched as a whole. It reads its items and writes the loss and the gradients where they were
+    when it was recorded, so every batch must have the shapes of the first.
 
     Parameters
     ----------
@@ -39,7 +41,10 @@ class CapturedStep:
         self.loss: torch.Tensor
 
     def __call__(self, items: Any) -> torch.Tensor:
-        """The loss of items, a tensor or a tuple of tensors; the next call writes over it."""
+        """The loss of items, a tensor or a tuple of tensors; the next call writes over it.
+
+        Raises HearloopError if they have other shapes than those of the recording.
+        """
         self.steps += 1
         if self.steps <= WARM_UP:
             return self.warm_up(self.find, items)
@@ -48,6 +53,8 @@ class CapturedStep:
             self.play, self.loss = self.record(lambda: self.find(self.items))
         else:
             for place, value in zip(_tensors(self.items), _tensors(items), strict=True):
+                if place.shape != value.shape:
+                    raise HearloopError(f"items have shape {tuple(value.shape)}; recorded are {tuple(place.shape)}")
                 place.copy_(value)
         self.play()
         return self.loss
