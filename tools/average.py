@@ -3,13 +3,18 @@
 import argparse
 from pathlib import Path
 
-from ..models.training.average import mean_of
 from ..models.training.checkpoint import read_checkpoint, write_checkpoint
+from ..models.training.mean import mean_of
 from ..runtime.errors import HearloopError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help=".pt files, one gone on from another")
+    parser.add_argument(
+        "checkpoints",
+        nargs="+",
+        metavar="CHECKPOINT",
+        help=".pt files of runs that have weights in common to begin with",
+    )
     parser.add_argument("--shares", help="how much each counts, such as 0.3,0.7; all alike if not given")
     parser.add_argument("--out", required=True, type=Path, help=".pt file to write")
 

@@ -28,10 +28,9 @@ def test_a_mean_is_between_its_checkpoints_and_runs(tmp_path, shares, of_second)
         first, second = (part["weights"][name] for part in parts)
         expected = torch.lerp(first, second, of_second) if value.is_floating_point() else second
         torch.testing.assert_close(value, expected)
-    assert found["training"] == {
-        "steps": 2,
-        "mean_of": f"{1 - of_second:.2f} of {paths[0]}, {of_second:.2f} of {paths[1]}",
-    }
+    first, second = (f"{tmp_path.name}/{seed}.pt" for seed in (1, 2))
+    facts = {"steps": 2, "mean_of": f"{1 - of_second:.2f} of {first}, {of_second:.2f} of {second}"}
+    assert found["training"] == facts
     assert not found["quality"]  # that of one of them is not that of the mean
     model_of_checkpoint(found)
 
