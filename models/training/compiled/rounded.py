@@ -1,8 +1,8 @@
 """Products of matrices with mantissas of eight bits on a CPU, forward and backward; everything else stays in float32.
 
-Processors with instructions for bfloat16 (`lscpu`: avx512_bf16, amx_bf16) multiply such numbers three times as fast as
-float32. Rounding costs a pass over every matrix, which only a product repays; PyTorch's autocast rounds more, what goes
-through convolutions and attention, and is slower here and less exact.
+Processors with instructions for bfloat16 (`lscpu`: avx512_bf16, amx_bf16) multiply such numbers two to three times as
+fast as float32. Rounding costs a pass over every matrix, which only a product repays; PyTorch's autocast rounds more,
+what goes through convolutions and attention, and is slower here and less exact.
 """
 
 import torch
