@@ -1,5 +1,7 @@
 """The front end as a torch module: streaming STFT and overlap-add with explicit state, for training and export."""
 
+from functools import cache
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -59,6 +61,12 @@ class Stft(nn.Module):
         return audio.reshape(batch, channels, frames * self.hop_length), waiting[:, :, -1]
 
 
+@cache
+def stft_on(device: torch.device, window: str) -> Stft:
+    """The front end on a device, once and for all: a step of training that copies windows there cannot be recorded."""
+    return Stft(window).to(device)
+
+
 def enhance(model: nn.Module, audio: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:
     """Run a whole signal through an STFT model, without its delay.
 
@@ -75,7 +83,7 @@ def enhance(model: nn.Module, audio: torch.Tensor, *given: torch.Tensor) -> torc
     -------
     Tensor of the same number of samples: sample n of the output belongs to sample n of the input.
     """
-    stft = Stft(str(model.window)).to(audio.device)
+    stft = stft_on(audio.device, str(model.window))
     samples = audio.shape[-1]
     # The synthesis delays by the lookahead, and layers that look ahead do too: as many more samples must go in before
     # the last one comes out.

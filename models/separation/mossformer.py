@@ -72,7 +72,8 @@ class SquaredReluAttention(nn.Module):
 
     def _band(self, frames: int, like: torch.Tensor) -> torch.Tensor:
         """Frame t of a block sees entries t to t + window of the memory and the block: [T, window + T]."""
-        ahead = torch.arange(self.window + frames)[None, :] - torch.arange(frames)[:, None]
+        steps = torch.arange(self.window + frames, device=like.device)
+        ahead = steps[None, :] - steps[:frames, None]
         return torch.where((ahead < 0) | (ahead > self.window), HIDDEN, 0.0).to(like)
 
 

@@ -43,7 +43,8 @@ def attend(
         scores = scores + hidden[:, None, None, None]
     if window:
         frames = query.shape[-2]
-        ahead = torch.arange(window + frames)[None, :] - torch.arange(frames)[:, None]
+        steps = torch.arange(window + frames, device=query.device)
+        ahead = steps[None, :] - steps[:frames, None]
         scores = scores + torch.where((ahead < 0) | (ahead > window), HIDDEN, 0.0).to(scores)
         if bias is not None:
             scores = scores + bias[ahead.clamp(0, window)]

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ..frontend import Stft, enhance
+from ..frontend import enhance, stft_on
 from .enroll import unit_norm
 
 
@@ -71,7 +71,7 @@ def embed(enroll: nn.Module, look: torch.Tensor, samples: torch.Tensor) -> torch
     -------
     Embeddings [B, E] of unit norm.
     """
-    stft = Stft(str(enroll.window)).to(look.device)
+    stft = stft_on(look.device, str(enroll.window))
     whole = look.shape[-1] // stft.hop_length * stft.hop_length
     spectrum, _ = stft.analysis(look[..., :whole])
     embedding, _ = enroll(spectrum, enroll.initial_state(len(look)))

@@ -17,7 +17,7 @@ from ...runtime.errors import HearloopError
 from ..simulation.corpus import SAMPLE_RATE
 from ..streaming.lookahead import lookahead_price
 from .average import WeightAverage
-from .captured import CapturedStep
+from .captured import captured
 from .checkpoint import read_checkpoint, write_checkpoint
 from .clock import TrainingClock
 from .compiled import compile_layers
@@ -88,10 +88,10 @@ class Training:
             settle_norms(bare, lambda items: loss(bare, fabric.to_device(items)), islice(first, SETTLING_BATCHES))
         self.model, self.optimiser = fabric.setup(bare, Muon(bare, settings.learning_rate, settings.weight_decay))
         self.loss = loss
-        self.find = CapturedStep(self._find_gradients) if self._captures() else self._find_gradients
         self.average = WeightAverage(self.model, settings.average_decay)
         if resumed is not None:
             self._resume(resumed)
+        self.learn = captured(self._learn, self.optimiser, fabric) if settings.capture else self._learn
         self.journal = Journal(self.out, self.tensorboard) if fabric.is_global_zero else None
         self._listen()
         before = flush_denormals()  # gradients of long recurrences fade to numbers that a CPU is slow with
@@ -155,32 +155,27 @@ class Training:
 
     def _step(self, items: Any, progress: float) -> torch.Tensor:
         """One step of the optimiser; returns the loss over the whole batch."""
-        loss = self.find(items)
-        # Whether the norm is finite is seen in the loss: to ask here would be to wait for the accelerator.
-        self.fabric.clip_gradients(
-            self.model, self.optimiser, max_norm=self.settings.largest_gradient, error_if_nonfinite=False
-        )
+        rate = self._learning_rate(progress)
         for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate(progress)
-        self.optimiser.step()
-        mean_loss = self._share_statistics(loss)
+            # A recording reads the rate where it was.
+            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], torch.Tensor) else rate
+        mean_loss = self._share_statistics(self.learn(items))
         self.step += 1
         self.audio_s += self.settings.batch * self.settings.seconds
         self.average.update(self.model, self.step)
         return mean_loss
 
-    def _find_gradients(self, items: Any) -> torch.Tensor:
+    def _learn(self, items: Any) -> torch.Tensor:
         self.optimiser.zero_grad()
         loss = self.loss(self.model, items)
         loss = loss + self.settings.lookahead_weight * lookahead_price(self.model)
         self.fabric.backward(loss)
+        # Whether the norm is finite is seen in the loss: to ask here would be to wait for the accelerator.
+        self.fabric.clip_gradients(
+            self.model, self.optimiser, max_norm=self.settings.largest_gradient, error_if_nonfinite=False
+        )
+        self.optimiser.step()
         return loss.detach()
-
-    def _captures(self) -> bool:
-        found = (self.fabric.device.type, self.fabric.world_size)
-        if self.settings.capture and found != ("cuda", 1):
-            raise HearloopError(f"capture is true on {found[0]} in {found[1]} processes; expected cuda and one")
-        return self.settings.capture
 
     def _check(self, losses: float) -> None:
         """Raise HearloopError if weights are not numbers any more, which shows in the loss."""
@@ -234,7 +229,7 @@ class Training:
                     "step": self.step,
                     "minutes": round(self.clock.seconds / 60, 2),
                     "audio_hours": round(self.audio_s / 3600, 3),
-                    "learning_rate": self.optimiser.param_groups[0]["lr"],
+                    "learning_rate": float(self.optimiser.param_groups[0]["lr"]),
                     "loss": round(loss, 4),
                     **{name: round(value, 3) for name, value in found.items()},
                     "score": round(score, 3),
@@ -292,6 +287,8 @@ class Training:
                 f"{self.out / 'last.pt'} was written with another optimiser ({error}); "
                 "expected another output folder, and --from this file to take over its weights"
             ) from error
+        for group in self.optimiser.param_groups:
+            group["lr"] = float(group["lr"])  # a tensor on some device, if it was recorded
         self.step, self.clock.seconds = resume["step"], resume["seconds"]
         # Runs of an earlier version did not count what they heard: as if their items had always been these.
         self.audio_s = resume.get("audio_s", self.step * self.settings.batch * self.settings.seconds)

@@ -58,7 +58,7 @@ class Muon(torch.optim.Optimizer):
                 find = self._balanced if group["matrix"] else self._adam
                 directions = find(parameters, gradients, group)
                 torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_sub_(parameters, directions, alpha=group["lr"])
+                torch._foreach_sub_(parameters, torch._foreach_mul(directions, group["lr"]))
         return loss
 
     def _balanced(
@@ -82,23 +82,24 @@ class Muon(torch.optim.Optimizer):
     ) -> list[torch.Tensor]:
         first, second = group["betas"]
         means, squares = self._kept(parameters, "mean"), self._kept(parameters, "square")
-        steps = []
-        for parameter in parameters:
-            state = self.state[parameter]
-            state["step"] = state.get("step", torch.tensor(0.0)) + 1
-            steps.append(float(state["step"]))
+        counts = self._kept(parameters, "step", scalar=True)
         torch._foreach_lerp_(means, gradients, 1 - first)
         torch._foreach_mul_(squares, second)
         torch._foreach_addcmul_(squares, gradients, gradients, value=1 - second)
-        roots = torch._foreach_sqrt(torch._foreach_div(squares, [1 - second**step for step in steps]))
+        torch._foreach_add_(counts, 1)
+        of_means, of_squares = ((1 - beta ** torch.stack(counts)).unbind() for beta in (first, second))
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, of_squares))
         torch._foreach_add_(roots, 1e-8)
-        return list(torch._foreach_div(torch._foreach_div(means, [1 - first**step for step in steps]), roots))
+        return list(torch._foreach_div(torch._foreach_div(means, of_means), roots))
 
-    def _kept(self, parameters: list[nn.Parameter], name: str) -> list[torch.Tensor]:
-        """What is kept of each parameter from step to step, zeros to begin with."""
+    def _kept(self, parameters: list[nn.Parameter], name: str, scalar: bool = False) -> list[torch.Tensor]:
+        """What is kept of each parameter from step to step, zeros to begin with; on its device, for `captured.py`."""
         for parameter in parameters:
-            if name not in self.state[parameter]:
-                self.state[parameter][name] = torch.zeros_like(parameter)
+            kept = self.state[parameter]
+            if name not in kept:
+                kept[name] = parameter.new_zeros(() if scalar else parameter.shape)
+            elif kept[name].device != parameter.device:  # PyTorch leaves what is called "step" where it was
+                kept[name] = kept[name].to(parameter.device)
         return [self.state[parameter][name] for parameter in parameters]
 
 

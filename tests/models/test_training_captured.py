@@ -1,4 +1,4 @@
-"""A step that is recorded and played again finds what the step itself does."""
+"""A step that is recorded and played again learns what the step itself does."""
 
 import copy
 
@@ -30,18 +30,24 @@ def _played_by_hand(work):
     return lambda: loss.copy_(work()), loss
 
 
-def _by_hand(find):
-    return CapturedStep(find, warm_up=lambda find, items: find(items), record=_played_by_hand)
+def _rates_as_tensors(learn, optimiser):
+    for group in optimiser.param_groups:
+        group["lr"] = torch.tensor(group["lr"])
+    return _by_hand(learn)
+
+
+def _by_hand(learn):
+    return CapturedStep(learn, warm_up=lambda learn, items: learn(items), record=_played_by_hand)
 
 
 def test_a_recording_hears_every_batch_and_keeps_its_places():
     heard = []
 
-    def find(items):
+    def learn(items):
         heard.append([float(part[0]) for part in items])
         return items[0].sum()
 
-    step = _by_hand(find)
+    step = _by_hand(learn)
     losses = [step((torch.full((2,), float(n)), torch.full((3,), 10.0 * n))) for n in range(STEPS)]
     assert heard == [[float(n), 10.0 * n] for n in range(STEPS)]
     assert float(losses[-1]) == 2 * (STEPS - 1)
@@ -63,8 +69,8 @@ def test_a_run_that_is_captured_learns_what_another_does(starter, tmp_path, monk
     for name in ("ROOMS", "OVERLAPS", "ALONE"):
         monkeypatch.setattr(separate, name, 1)
 
-    def weights(out):
-        settings = Settings(steps=STEPS, batch=2, seconds=0.5, validate_every=WARM_UP + 2)
+    def weights(out, capture=False):
+        settings = Settings(steps=STEPS, batch=2, seconds=0.5, validate_every=WARM_UP + 2, capture=capture)
         task = open_task(SeparateConfiguration("separate-small", SIZES, training=settings), *starter)
         training = Training(task, tmp_path / out, {})
         training.out.mkdir()
@@ -72,9 +78,8 @@ def test_a_run_that_is_captured_learns_what_another_does(starter, tmp_path, monk
         return training.model.state_dict()
 
     expected = weights("eager")
-    monkeypatch.setattr(loop, "CapturedStep", _by_hand)
-    monkeypatch.setattr(Training, "_captures", lambda self: True)
-    found = weights("captured")
+    monkeypatch.setattr(loop, "captured", lambda learn, optimiser, fabric: _rates_as_tensors(learn, optimiser))
+    found = weights("captured", capture=True)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
@@ -91,21 +96,20 @@ def test_a_recording_on_an_accelerator_learns_what_the_step_itself_does():
     plain = compile_layers(build("separate-small", **SIZES).train(), "cuda").cuda()
     batches = [PairItems(torch.randn(2, 8192).cuda(), torch.randn(2, 2, 8192).cuda()) for _ in range(STEPS)]
     ends = []
-    for wrap in (lambda find: find, CapturedStep):
+    for wrap in (lambda learn: learn, CapturedStep):
         network = copy.deepcopy(plain)
         optimiser = Muon(network, 1e-3)
         loss = SeparateLoss(LossWeights(spectral=0, si_sdr=0, snr=1), network.window).cuda()
 
-        def find(items, network=network, optimiser=optimiser, loss=loss):
+        def learn(items, network=network, optimiser=optimiser, loss=loss):
             optimiser.zero_grad()
             found = loss(network, items)
             found.backward()
+            optimiser.step()
             return found.detach()
 
-        step = wrap(find)
-        losses = []
-        for items in batches:
-            losses.append(float(step(items)))
-            optimiser.step()
-        ends.append(losses)
+        for group in optimiser.param_groups:
+            group["lr"] = torch.tensor(group["lr"]).cuda()
+        step = wrap(learn)
+        ends.append([float(step(items)) for items in batches])
     torch.testing.assert_close(torch.tensor(ends[1]), torch.tensor(ends[0]), rtol=1e-3, atol=1e-3)

@@ -10,8 +10,11 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from hearloop.models import build, task_of
+from hearloop.models.frontend import stft_on
 from hearloop.models.simulation.looks import LookItems
 from hearloop.models.simulation.pairs import PairItems
 from hearloop.models.simulation.scenes import SceneItems
@@ -42,6 +45,14 @@ CONFIGS: dict[str, dict[str, int]] = {
     "target": {"blocks": 1},
     "target-small": {"blocks": 1},
 }
+
+
+@pytest.fixture(autouse=True)
+def _front_ends_of_its_own():
+    """Fake windows are of use to nobody else."""
+    stft_on.cache_clear()
+    yield
+    stft_on.cache_clear()
 
 
 def _moved(module: nn.Module) -> nn.Module:
@@ -104,6 +115,47 @@ def test_a_step_of_training_stays_on_the_device_of_the_weights(name):
         average.update(network, 1)
         assert found.device.type == DEVICE
         assert all(value.device.type == DEVICE for value in average.weights.values())
+
+
+class _Copies(TorchDispatchMode):
+    """Notes the operations that take something from one device to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        values = (value for value in tree_leaves([args, result]) if isinstance(value, torch.Tensor))
+        is_copy = "copy" in str(operation) or "lift" in str(operation)
+        if is_copy and len({value.device for value in values}) > 1:
+            self.found.append(str(operation))
+        return result
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_step_can_be_recorded_because_it_copies_nothing_to_the_device(name):
+    network, loss, items = _learns(name)
+    with FakeTensorMode():
+        _moved(network.train())
+        _moved(loss)
+        optimiser, given = Muon(network, 1e-3), items()
+
+        def learn():
+            loss(network, given).backward()
+            optimiser.step()
+
+        learn()  # the windows of the front end are put there, once
+        with _Copies() as copies:
+            learn()
+        assert copies.found == []
+
+
+def test_a_copy_to_the_device_is_found():
+    with FakeTensorMode(), _Copies() as copies:
+        torch.zeros(2).to(DEVICE)
+        torch.tensor([1.0], device=DEVICE)
+    assert len(copies.found) == 2
 
 
 def test_a_tensor_that_stays_behind_is_found():

@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from ....runtime.errors import HearloopError
-from ...frontend import Stft
+from ...frontend import stft_on
 from ...published.dvector import DVector, read_dvector
 from ...simulation.looks import LookItems, LookSimulator
 from ...simulation.material import Material
@@ -83,7 +83,7 @@ class EnrollLoss(nn.Module):
         weights, loss = self.weights, looks.new_zeros(())
         voices = embed(network, looks, samples)
         if weights.front:
-            stft = Stft(str(network.window)).to(looks.device)
+            stft = stft_on(looks.device, str(network.window))
             spectrum, _ = stft.analysis(alone[..., : alone.shape[-1] // stft.hop_length * stft.hop_length])
             loss = loss - weights.front * network.front_snr_db(spectrum).mean()
         if weights.contrast:
