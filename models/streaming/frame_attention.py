@@ -59,6 +59,8 @@ class FrameAttention(nn.Module):
         self.linear = nn.Linear(channels, channels)
         self.activation = nn.PReLU()
         self.norm = nn.LayerNorm(bands * channels)
+        # Blocks as long as the window: the score matrix then grows with T, not with its square.
+        self.block = window
 
     def initial_state(self, batch: int) -> Rings:
         zeros = self.linear.weight.new_zeros
@@ -69,8 +71,7 @@ class FrameAttention(nn.Module):
 
     def forward(self, x: torch.Tensor, state: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         outputs = []
-        # Blocks as long as the window: the score matrix then grows with T, not with its square.
-        for block in x.split(self.window, dim=1):
+        for block in x.split(self.block, dim=1):
             y, state = self._block(block, state)
             outputs.append(y)
         return torch.cat(outputs, dim=1), state

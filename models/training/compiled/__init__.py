@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from ...separation.tiger import BandAttention, ScaleFusion
 from ...streaming.attention import WindowAttention
+from ...streaming.frame_attention import FrameAttention
 from ...streaming.mamba import StateSpace
 from . import attention, band_attention, linear, scales, state_space
 from .batch_norm import PlainBatchNorm, is_plain_norm
@@ -30,6 +31,10 @@ def compile_layers(model: nn.Module, device: str = "cpu", rounded: bool = False)
     if device == "cuda" and find_spec("triton") is not None:
         return _replaced(model, _on_cuda)
     return model
+
+
+# Frames that attention takes at once on an accelerator, which computes scores faster than it is told to.
+ONE_BLOCK = 1 << 16
 
 
 def _replaced(model: nn.Module, form: Callable[[nn.Module], nn.Module]) -> nn.Module:
@@ -67,4 +72,6 @@ def _on_cuda(layer: nn.Module) -> nn.Module:
 
     if is_plain_gru(layer):
         return CompiledGRU(layer, CudaRecurrence.apply)
+    if isinstance(layer, FrameAttention):
+        layer.block = ONE_BLOCK
     return PlainBatchNorm.of(layer) if is_plain_norm(layer) else layer
