@@ -1,5 +1,6 @@
 """A dual-path network: what `enhance-small`, `separate-small`, `separate` and `target-small` have in common."""
 
+from collections.abc import Mapping
 from itertools import accumulate
 
 import torch
@@ -13,6 +14,7 @@ from .streaming.conv2d import CausalConv2d
 from .streaming.frame_attention import FrameAttention
 from .streaming.recurrent import FrequencyGRU, TimeGRU
 from .streaming.state import State
+from .widening import widened
 
 # Of the attention: past frames, and values per band and head in queries and keys.
 MEMORY, HEADS, QUERY = 100, 4, 2
@@ -82,6 +84,10 @@ class DualPath(nn.Module):
             "blocks": self.blocks.initial_state(batch),
             "decoder": self.decoder.initial_state(batch),
         }
+
+    def translated(self, held: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights of such a network with fewer channels as those of this one; any other ones as they are."""
+        return widened(self, held)
 
     def to_bins(
         self, spectrum: torch.Tensor, state: State, steering: torch.Tensor | None = None

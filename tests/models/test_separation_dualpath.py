@@ -1,4 +1,4 @@
-"""The separator of two sizes: the larger one goes on where the small one has come to."""
+"""Further blocks change nothing to begin with: a deeper separator goes on where a smaller one has come to."""
 
 import torch
 
@@ -8,7 +8,7 @@ from hearloop.models.frontend import enhance
 
 def test_the_larger_one_begins_as_what_it_grew_from_and_all_of_it_learns():
     torch.manual_seed(0)
-    small, large = build("separate-small"), build("separate")
+    small, large = build("separate-small"), build("separate-small", attentive=3)
     with torch.no_grad():
         for parameter in small.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
