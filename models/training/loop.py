@@ -79,9 +79,7 @@ class Training:
         if start is not None:
             start(bare)
             bare.train()
-        whole = settings.precision == "32-true"
-        if whole or fabric.device.type == "cpu":
-            compile_layers(bare, fabric.device.type, rounded=not whole)
+        compile_layers(bare, fabric.device.type, rounded=settings.precision != "32-true")
         bare, loss = map(fabric.to_device, (bare, self.task.loss(bare)))
         if start is not None:
             first = self._stream(batch=SETTLING_ITEMS, rank=0, processes=1)  # the same in every process

@@ -17,7 +17,8 @@ class Muon(torch.optim.Optimizer):
     Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024, with Nesterov momentum. Steps are
     scaled to the root mean square that AdamW's have, 0.2 of the learning rate, so that one learning rate serves both
     kinds (Liu et al., "Muon is scalable for LLM training", 2025). The weight of a convolution is the matrix
-    [outputs, everything else]; vectors, and matrices with a side below four, have the steps of AdamW.
+    [outputs, everything else]; vectors, matrices with a side below four, and what scales and shifts a norm have the
+    steps of AdamW. The latter may have the form of a matrix, but each number of it stands alone.
 
     Parameters
     ----------
@@ -40,8 +41,11 @@ class Muon(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.98),
     ):
         kinds: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        scales = {
+            id(scale) for layer in model.modules() if isinstance(layer, nn.LayerNorm) for scale in layer.parameters()
+        }
         for parameter in model.parameters():
-            kinds[is_matrix(parameter)].append(parameter)
+            kinds[is_matrix(parameter) and id(parameter) not in scales].append(parameter)
         groups = [{"params": parameters, "matrix": matrix} for matrix, parameters in kinds.items() if parameters]
         super().__init__(
             groups, {"lr": learning_rate, "weight_decay": weight_decay, "momentum": momentum, "betas": betas}

@@ -49,6 +49,17 @@ def learn(model, optimiser, steps, seed=0):
         optimiser.step()
 
 
+def test_each_scale_of_a_norm_has_a_step_of_its_own():
+    model = nn.LayerNorm((6, 5))
+    optimiser = Muon(model, 0.01)
+    model.weight.grad, model.bias.grad = torch.full((6, 5), 1e-3), torch.zeros(6, 5)
+    model.bias.grad[0, 0] = -1e-3
+    optimiser.step()
+    torch.testing.assert_close(model.weight, torch.full((6, 5), 0.99), rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.bias[0, 0], torch.tensor(0.01), rtol=0, atol=1e-5)
+    assert model.bias.count_nonzero() == 1
+
+
 def test_vectors_and_thin_matrices_have_the_steps_of_adamw():
     ours, theirs = nn.Linear(9, 3), nn.Linear(9, 3)
     theirs.load_state_dict(ours.state_dict())
