@@ -72,8 +72,10 @@ class SquaredReluAttention(nn.Module):
 
     def _band(self, frames: int, like: torch.Tensor) -> torch.Tensor:
         """Frame t of a block sees entries t to t + window of the memory and the block: [T, window + T]."""
-        steps = torch.arange(self.window + frames, device=like.device)
-        ahead = steps[None, :] - steps[:frames, None]
+        device = like.device
+        ahead = (
+            torch.arange(self.window + frames, device=device)[None, :] - torch.arange(frames, device=device)[:, None]
+        )
         return torch.where((ahead < 0) | (ahead > self.window), HIDDEN, 0.0).to(like)
 
 

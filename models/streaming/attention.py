@@ -43,8 +43,8 @@ def attend(
         scores = scores + hidden[:, None, None, None]
     if window:
         frames = query.shape[-2]
-        steps = torch.arange(window + frames, device=query.device)
-        ahead = steps[None, :] - steps[:frames, None]
+        device = query.device
+        ahead = torch.arange(window + frames, device=device)[None, :] - torch.arange(frames, device=device)[:, None]
         scores = scores + torch.where((ahead < 0) | (ahead > window), HIDDEN, 0.0).to(scores)
         if bias is not None:
             scores = scores + bias[ahead.clamp(0, window)]
