@@ -9,6 +9,7 @@ from torch import nn
 from ..runtime.windows import window_pair
 from .bands import erb_filters
 from .features import BinauralSpectrum, CompressedSpectrum
+from .harmonics import Harmonics
 from .streaming.compose import Chain, Residual
 from .streaming.conv2d import CausalConv2d
 from .streaming.frame_attention import FrameAttention
@@ -18,6 +19,7 @@ from .widening import widened
 
 # Of the attention: past frames, and values per band and head in queries and keys.
 MEMORY, HEADS, QUERY = 100, 4, 2
+HEADS_OF_PITCHES = 2
 
 
 class DualPath(nn.Module):
@@ -43,13 +45,25 @@ class DualPath(nn.Module):
         Of `to_bins`, for each bin.
     window : str
         Window pair; the strided convolution takes four bins a step of 257, and two of the 97 of a short window.
+    pitches : int
+        If above zero, `Harmonics` of so many pitches adds to the encoder what it finds; nothing until it is trained.
 
     State: {"level", "encoder", "blocks", "decoder"}.
     """
 
     channels_in = 1
 
-    def __init__(self, channels: int, hidden: int, bands: int, blocks: int, attentive: int, values: int, window: str):
+    def __init__(
+        self,
+        channels: int,
+        hidden: int,
+        bands: int,
+        blocks: int,
+        attentive: int,
+        values: int,
+        window: str,
+        pitches: int = 0,
+    ):
         super().__init__()
         self.window = window
         bins = window_pair(window).bins
@@ -61,6 +75,7 @@ class DualPath(nn.Module):
             nn.BatchNorm2d(channels),
             nn.PReLU(channels),
         )
+        self.harmonics = Harmonics(channels, pitches, HEADS_OF_PITCHES, window, stride) if pitches else None
         self.encoder = _convolution_block(channels, wide)
         filters = erb_filters(wide, bands, 16000)
         self.compress = nn.Parameter(filters.clone())
@@ -98,7 +113,10 @@ class DualPath(nn.Module):
         taken, and then what is added to it: of every band before the blocks, of all bands alike after each block.
         """
         features, level = self.features(spectrum, state["level"])
-        wide, encoder = self.encoder(self.split(features), state["encoder"])
+        wide = self.split(features)
+        if self.harmonics is not None:
+            wide = wide + self.harmonics(self.features.magnitudes(features, self.channels_in))
+        wide, encoder = self.encoder(wide, state["encoder"])
         narrow = self.to_hidden((wide @ self.compress).permute(0, 2, 3, 1))
         if steering is None:
             narrow, blocks = self.blocks(narrow, state["blocks"])

@@ -35,6 +35,11 @@ class CompressedSpectrum(nn.Module):
     def initial_state(self, batch: int) -> State:
         return self.level.initial_state(batch)
 
+    @staticmethod
+    def magnitudes(features: torch.Tensor, channels: int = 1) -> torch.Tensor:
+        """The mean of the magnitudes of all channels among the features: [B, T, F]."""
+        return features[:, 2 : 3 * channels : 3].mean(1)
+
     def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Spectrum [B, C, T, F, 2] -> features [B, 3 C, T, F], channel by channel."""
         power = (spectrum * spectrum).sum(-1)

@@ -35,8 +35,9 @@ class DualPathSeparator(DualPath):
         window: str = "asymmetric-512-192",
         talkers: int = 2,
         sum_to_one: bool = True,
+        pitches: int = 0,
     ):
-        super().__init__(channels, hidden, bands, blocks, attentive, values=2 * talkers, window=window)
+        super().__init__(channels, hidden, bands, blocks, attentive, 2 * talkers, window, pitches)
         assert self.mask.bias is not None
         self.channels_out = talkers
         self.masks = TalkerMasks(talkers, sum_to_one)

@@ -29,7 +29,7 @@ MODELS: dict[str, dict] = {
     "echo-small": {"channels": 3, "blocks": 2, "layers": 3},
     "enhance-mamba-small": {"channels": 8, "blocks": 2, "depth": 2, "memory": 6, "heads": 2},
     "separate-mossformer-small": {"size": 24, "layers": 2, "keys": 8, "window": 12, "inner": 12},
-    "separate": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1, "attentive": 1},
+    "separate": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1, "attentive": 1, "pitches": 8},
     "separate-tiger-small": {"size": 8, "channels": 12, "rounds": 2, "scales": 3, "heads": 2, "query": 3, "memory": 9},
     "enroll": {"channels": 8, "hidden": 6, "blocks": 1, "summary": 4, "embedding": 12},
     "enroll-frontal": {"channels": 8, "width": 8, "bands": 8, "hidden": 12, "layers": 2, "embedding": 12},

@@ -169,7 +169,7 @@ CASES = {
         2,
         "model",
     ),
-    "separate": Case(lambda: shaken(build("separate", blocks=1, attentive=1)), (1, 257, 2), 2, "model"),
+    "separate": Case(lambda: shaken(build("separate", blocks=1, attentive=1, pitches=8)), (1, 257, 2), 2, "model"),
     "separate-tiger": Case(
         lambda: build("separate-tiger-small", size=8, channels=8, rounds=2, scales=3, heads=2, query=3, memory=6),
         (1, 257, 2),

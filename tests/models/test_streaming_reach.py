@@ -17,7 +17,7 @@ SIZES: dict[str, dict] = {
     "echo-small": {"channels": 3, "blocks": 2, "layers": 3},
     "enhance-mamba-small": {"channels": 8, "blocks": 2, "depth": 2, "memory": 6, "heads": 2},
     "separate-mossformer-small": {"size": 24, "layers": 2, "keys": 8, "window": 12, "inner": 12},
-    "separate": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1, "attentive": 1},
+    "separate": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1, "attentive": 1, "pitches": 8},
     "separate-tiger-small": {"size": 8, "channels": 12, "rounds": 2, "scales": 3, "heads": 2, "query": 3, "memory": 9},
     "target-small": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1},
     "target": {"channels": 8, "hidden": 6, "blocks": 2, "heads": 2, "memory": 20, "query": 2},

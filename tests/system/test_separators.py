@@ -20,7 +20,7 @@ torch = pytest.importorskip("torch")
 
 LONGEST_S = 120
 SIZES = {
-    "separate": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1, "attentive": 1},
+    "separate": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1, "attentive": 1, "pitches": 8},
     "separate-mossformer-small": {"size": 16, "layers": 1, "keys": 6, "window": 8, "inner": 8},
     "separate-tiger-small": {"size": 8, "channels": 8, "rounds": 1, "scales": 2, "heads": 2, "query": 2, "memory": 6},
 }
