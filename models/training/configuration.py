@@ -11,6 +11,7 @@ from .. import task_of
 from ..simulation.recipe import PairRecipe, Recipe, SceneRecipe
 from .loss import LossWeights, TargetLossWeights
 from .settings import EnhanceSelection, EnrollSelection, Selection, SeparateSelection, Settings, TargetSelection
+from .talker_loss import SeparateLossWeights
 from .voice_loss import EnrollLossWeights
 
 if sys.version_info >= (3, 11):
@@ -51,7 +52,7 @@ class SeparateConfiguration(Configuration):
     """For the separation of talkers."""
 
     task = "separate"
-    loss: LossWeights = field(default_factory=LossWeights)
+    loss: SeparateLossWeights = field(default_factory=SeparateLossWeights)
     selection: SeparateSelection = field(default_factory=SeparateSelection)
     recipe: PairRecipe = field(default_factory=PairRecipe)
 

@@ -12,10 +12,10 @@ from hearloop.models.training.captured import WARM_UP, CapturedStep
 from hearloop.models.training.compiled import compile_layers
 from hearloop.models.training.configuration import SeparateConfiguration
 from hearloop.models.training.loop import Training
-from hearloop.models.training.loss import LossWeights
 from hearloop.models.training.machines import open_fabric, run_on
 from hearloop.models.training.muon import Muon
 from hearloop.models.training.settings import Settings
+from hearloop.models.training.talker_loss import SeparateLossWeights
 from hearloop.models.training.tasks import open_task, separate
 from hearloop.models.training.tasks.separate import SeparateLoss
 from hearloop.runtime.errors import HearloopError
@@ -99,7 +99,7 @@ def test_a_recording_on_an_accelerator_learns_what_the_step_itself_does():
     for wrap in (lambda learn: learn, CapturedStep):
         network = copy.deepcopy(plain)
         optimiser = Muon(network, 1e-3)
-        loss = SeparateLoss(LossWeights(spectral=0, si_sdr=0, snr=1), network.window).cuda()
+        loss = SeparateLoss(SeparateLossWeights(spectral=0, si_sdr=0, snr=1), network.window).cuda()
 
         def learn(items, network=network, optimiser=optimiser, loss=loss):
             optimiser.zero_grad()

@@ -22,6 +22,7 @@ from hearloop.models.target.hearing import Hearing
 from hearloop.models.training.average import WeightAverage
 from hearloop.models.training.loss import Loss, LossWeights, TargetLossWeights
 from hearloop.models.training.muon import Muon
+from hearloop.models.training.talker_loss import SeparateLossWeights
 from hearloop.models.training.tasks.enhance import EnhanceLoss
 from hearloop.models.training.tasks.enroll import EnrollLoss
 from hearloop.models.training.tasks.separate import SeparateLoss
@@ -31,13 +32,14 @@ from hearloop.models.training.voice_loss import EnrollLossWeights
 DEVICE = "lazy"  # one that every build of PyTorch knows by name, and that is not the CPU
 SAMPLES = 640
 ALL_TERMS = LossWeights(spectral=1, si_sdr=1, snr=1, resolutions=(256, 512))
+TALKERS = SeparateLossWeights(spectral=1, si_sdr=1, snr=1, local=1, local_s=0.01)
 ENROLLMENT = {"target": "enroll", "target-small": "enroll-frontal"}
 # One of each architecture; small, because the layers are what matters.
 CONFIGS: dict[str, dict[str, int]] = {
     "enhance-small": {},
     "enhance-mamba-small": {},
     "gtcrn": {},
-    "separate": {"blocks": 1, "attentive": 1},
+    "separate": {"blocks": 1, "attentive": 1, "pitches": 8},
     "separate-mossformer-small": {"layers": 1},
     "separate-tiger-small": {"rounds": 1},
     "enroll": {"blocks": 1},
@@ -80,7 +82,7 @@ def _learns(name: str) -> tuple[nn.Module, nn.Module, Callable[[], Any]]:
     task = task_of(name)
     if task == "separate":
         network = build(name, **CONFIGS[name])
-        return network, SeparateLoss(ALL_TERMS, network.window), lambda: PairItems(_sound(2), _sound(2, 2))
+        return network, SeparateLoss(TALKERS, network.window), lambda: PairItems(_sound(2), _sound(2, 2))
     if task == "enroll":
         weights = EnrollLossWeights(contrast=1, front=1 if name == "enroll-frontal" else 0)
         return build(name, **CONFIGS[name]), EnrollLoss(weights, None), _looks

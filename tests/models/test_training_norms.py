@@ -10,10 +10,10 @@ from hearloop.models import build
 from hearloop.models.frontend import enhance
 from hearloop.models.training.configuration import SeparateConfiguration
 from hearloop.models.training.loop import Training
-from hearloop.models.training.loss import LossWeights
 from hearloop.models.training.machines import open_fabric, run_on
 from hearloop.models.training.norms import hold_norms, settle_norms
 from hearloop.models.training.settings import Settings
+from hearloop.models.training.talker_loss import SeparateLossWeights
 from hearloop.models.training.tasks import open_task, separate
 from hearloop.runtime.errors import HearloopError
 
@@ -109,7 +109,7 @@ def test_a_run_goes_on_from_what_the_weights_compute(starter, tmp_path, monkeypa
     for begin in (lambda model: model.load_state_dict(start.state_dict()), None):
         settings = Settings(steps=1, batch=2, seconds=0.5, learning_rate=0, weight_decay=0)
         configuration = SeparateConfiguration(
-            "separate-small", SIZES, training=settings, loss=LossWeights(spectral=0, si_sdr=0, snr=1)
+            "separate-small", SIZES, training=settings, loss=SeparateLossWeights(spectral=0, si_sdr=0, snr=1)
         )
         training = Training(open_task(configuration, *starter), tmp_path / str(begin is None), {}, begin)
         training.out.mkdir()

@@ -17,9 +17,10 @@ from hearloop.models.target.hearing import embed
 from hearloop.models.training.checkpoint import load_weights, model_of_checkpoint, read_checkpoint, write_checkpoint
 from hearloop.models.training.configuration import EnrollConfiguration, SeparateConfiguration, TargetConfiguration
 from hearloop.models.training.loop import Training
-from hearloop.models.training.loss import LossWeights, TargetLossWeights
+from hearloop.models.training.loss import TargetLossWeights
 from hearloop.models.training.machines import open_fabric, run_on
 from hearloop.models.training.settings import Settings
+from hearloop.models.training.talker_loss import SeparateLossWeights
 from hearloop.models.training.tasks import enroll, open_task, separate, target
 from hearloop.models.training.voice_loss import EnrollLossWeights, alignment, contrast
 from hearloop.runtime.errors import HearloopError
@@ -29,7 +30,7 @@ SEPARATE = SeparateConfiguration(
     "separate-mossformer-small",
     {"size": 8, "layers": 1, "keys": 4, "window": 8, "inner": 4},
     training=SETTINGS,
-    loss=LossWeights(spectral=0, si_sdr=0, snr=1),
+    loss=SeparateLossWeights(spectral=0, si_sdr=0, snr=1),
 )
 TARGET = TargetConfiguration(
     "target",

@@ -8,12 +8,14 @@ from torch import nn
 from ...evaluation.ratio import in_best_order, si_sdr
 from ...evaluation.talkers import phantom_db
 from ...frontend import enhance
+from ...simulation.corpus import SAMPLE_RATE
 from ...simulation.material import Material
 from ...simulation.pairs import Pair, PairItems, PairSimulator
 from ...simulation.rooms import simulate_rooms
 from ...simulation.validation import pair_validation_set
 from ..configuration import SeparateConfiguration
-from ..loss import Loss, LossWeights
+from ..loss import Loss
+from ..talker_loss import SeparateLossWeights, negative_local_snr_db
 from ..validate import outputs, share_of
 from .task import Measures, Task
 
@@ -45,15 +47,20 @@ class Separate(Task):
 
 
 class SeparateLoss(nn.Module):
-    """The talkers of a whole item in the better of the two orders, so that they do not swap within it."""
+    """The talkers in the better of the two orders of the whole item, so that they do not swap; and of pieces of it."""
 
-    def __init__(self, weights: LossWeights, window: str):
+    def __init__(self, weights: SeparateLossWeights, window: str):
         super().__init__()
-        self.distance = Loss(weights, window)
+        self.weights, self.distance = weights, Loss(weights, window)
 
     def forward(self, network: nn.Module, items: PairItems) -> torch.Tensor:
         mixture, sources = torch.as_tensor(items.mixture), torch.as_tensor(items.sources)
-        return self.distance(enhance(network, mixture[:, None]), sources, mixture)
+        talkers = enhance(network, mixture[:, None])
+        loss = self.distance(talkers, sources, mixture)
+        if self.weights.local:
+            length = round(self.weights.local_s * SAMPLE_RATE)
+            loss = loss + self.weights.local * negative_local_snr_db(talkers, sources, mixture, length).mean()
+        return loss
 
 
 def improvement_db(estimates: np.ndarray, pair: Pair) -> float:
