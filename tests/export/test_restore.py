@@ -26,7 +26,7 @@ def stirred(name, **config):
 SMALL = {"channels": 16, "blocks": 1, "depth": 1, "memory": 4}
 
 
-@pytest.mark.parametrize("name", ["enhance", "enhance-small", "separate-small", "enroll", "target-small"])
+@pytest.mark.parametrize("name", ["enhance", "enhance-small", "separate", "separate-small", "enroll", "target-small"])
 def test_what_ships_returns_and_computes_the_same(name):
     # `restore` compares with the golden vectors of the bundle itself.
     assert restored(name) is not None
