@@ -1,14 +1,16 @@
-"""Further blocks change nothing to begin with: a deeper separator goes on where a smaller one has come to."""
+"""What a separator grows by changes nothing to begin with: it goes on where a smaller one has come to."""
 
+import pytest
 import torch
 
 from hearloop.models import build
 from hearloop.models.frontend import enhance
 
 
-def test_the_larger_one_begins_as_what_it_grew_from_and_all_of_it_learns():
+@pytest.mark.parametrize("more", [{"attentive": 3}, {"pitches": 16}], ids=["blocks", "pitches"])
+def test_the_larger_one_begins_as_what_it_grew_from_and_all_of_it_learns(more):
     torch.manual_seed(0)
-    small, large = build("separate-small"), build("separate-small", attentive=3)
+    small, large = build("separate-small"), build("separate-small", **more)
     with torch.no_grad():
         for parameter in small.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
