@@ -19,7 +19,7 @@ from .widening import widened
 
 # Of the attention: past frames, and values per band and head in queries and keys.
 MEMORY, HEADS, QUERY = 100, 4, 2
-HEADS_OF_PITCHES = 2
+SPECTRA_OF_PITCHES = 2  # that lead back from them
 
 
 class DualPath(nn.Module):
@@ -75,7 +75,7 @@ class DualPath(nn.Module):
             nn.BatchNorm2d(channels),
             nn.PReLU(channels),
         )
-        self.harmonics = Harmonics(channels, pitches, HEADS_OF_PITCHES, window, stride) if pitches else None
+        self.harmonics = Harmonics(channels, pitches, SPECTRA_OF_PITCHES, window, stride) if pitches else None
         self.encoder = _convolution_block(channels, wide)
         filters = erb_filters(wide, bands, 16000)
         self.compress = nn.Parameter(filters.clone())

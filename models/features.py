@@ -36,7 +36,7 @@ class CompressedSpectrum(nn.Module):
         return self.level.initial_state(batch)
 
     @staticmethod
-    def magnitudes(features: torch.Tensor, channels: int = 1) -> torch.Tensor:
+    def magnitudes(features: torch.Tensor, channels: int) -> torch.Tensor:
         """The mean of the magnitudes of all channels among the features: [B, T, F]."""
         return features[:, 2 : 3 * channels : 3].mean(1)
 
