@@ -157,6 +157,7 @@ class Training:
         for group in self.optimiser.param_groups:
             # A recording reads the rate where it was.
             group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], torch.Tensor) else rate
+        self.loss.progress.fill_(progress)
         mean_loss = self._share_statistics(self.learn(items))
         self.step += 1
         self.audio_s += self.settings.batch * self.settings.seconds

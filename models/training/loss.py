@@ -21,6 +21,8 @@ class LossWeights:
     """How much each term counts.
 
     spectral : distance of compressed spectra; si_sdr : negative SI-SDR; snr : negative SNR, which knows the level
+    largest_snr_db : where the SNR saturates. The less error an item has left, the more it pulls for each bit of it: a
+        voice alone, at 30 dB, a hundred times as much as one among others at 10 dB
     resolutions : lengths of the transforms, in samples, that the spectral term averages over, with a hop of a quarter;
         none: the window pair of the model alone
     """
@@ -28,12 +30,15 @@ class LossWeights:
     spectral: float = 1.0
     si_sdr: float = 1.0
     snr: float = 0.0
+    largest_snr_db: float = LARGEST_RATIO_DB
     resolutions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         weights = (self.spectral, self.si_sdr, self.snr)
         if min(weights) < 0 or max(weights) == 0:
             raise HearloopError(f"spectral, si_sdr and snr are {weights}; expected none below and one above zero")
+        if self.largest_snr_db <= 0:
+            raise HearloopError(f"largest_snr_db is {self.largest_snr_db}; expected more than 0")
         for length in self.resolutions:
             if length < 16 or length % 4:
                 raise HearloopError(f"resolutions has {length}; expected a multiple of four samples, at least 16")
@@ -99,7 +104,7 @@ class Loss(torch.nn.Module):
         if self.weights.si_sdr:
             total = total + self.weights.si_sdr * negative_si_sdr_db(estimate, target)
         if self.weights.snr:
-            total = total + self.weights.snr * negative_snr_db(estimate, target, mixture)
+            total = total + self.weights.snr * negative_snr_db(estimate, target, mixture, self.weights.largest_snr_db)
         return total
 
 
@@ -138,13 +143,15 @@ def negative_si_sdr_db(estimate: torch.Tensor, target: torch.Tensor) -> torch.Te
     return torch.where(silent, remaining_db, -saturating_db)
 
 
-def negative_snr_db(estimate: torch.Tensor, target: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
-    """Negative SNR, which saturates at 30 dB: [..., samples] -> [...].
+def negative_snr_db(
+    estimate: torch.Tensor, target: torch.Tensor, mixture: torch.Tensor, largest_db: float = LARGEST_RATIO_DB
+) -> torch.Tensor:
+    """Negative SNR, which saturates: [..., samples] -> [...].
 
-    Where the target is absent it is the leakage, what is left of the mixture in dB, down to -30 dB. Wisdom et al.,
+    Where the target is absent it is the leakage, what is left of the mixture in dB, down to -largest_db. Wisdom et al.,
     "What's all the fuss about free universal sound separation data?", ICASSP 2021.
     """
-    least = 10 ** (-LARGEST_RATIO_DB / 10)
+    least = 10 ** (-largest_db / 10)
     error, energy = (target - estimate).square().mean(-1), target.square().mean(-1)
     whole = mixture.square().mean(-1) + SILENT_ENERGY
     absent = energy < SILENT_ENERGY

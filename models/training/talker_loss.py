@@ -1,5 +1,6 @@
 """What separating talkers minimises beside the ratios of whole items."""
 
+import math
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -15,10 +16,12 @@ class SeparateLossWeights(LossWeights):
 
     local : negative SNR where the order of the talkers may change from piece to piece
     local_s : length of a piece
+    local_until : the spent part of the budget at which this term has faded, linearly; infinite: it stays
     """
 
     local: float = 0.0
     local_s: float = 0.1
+    local_until: float = math.inf
 
     def __post_init__(self) -> None:
         # The local term may stand alone.
@@ -27,6 +30,8 @@ class SeparateLossWeights(LossWeights):
         if self.local < 0 or self.local_s < 0.008:
             found = (self.local, self.local_s)
             raise HearloopError(f"local and local_s are {found}; expected no less than 0 and 0.008")
+        if self.local_until <= 0:
+            raise HearloopError(f"local_until is {self.local_until}; expected more than 0")
 
 
 def negative_local_snr_db(

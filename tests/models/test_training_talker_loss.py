@@ -5,7 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from hearloop.models import build
+from hearloop.models.simulation.pairs import PairItems
 from hearloop.models.training.talker_loss import SeparateLossWeights, negative_local_snr_db
+from hearloop.models.training.tasks.separate import SeparateLoss
 from hearloop.runtime.errors import HearloopError
 
 LENGTH, PIECES = 80, 6
@@ -52,6 +55,23 @@ def test_gradients_are_finite_in_silence_and_for_items_of_any_length(silent, sam
 
 def test_the_local_term_may_stand_alone_but_not_nothing():
     SeparateLossWeights(spectral=0, si_sdr=0, snr=0, local=1)
-    for wrong in ({"spectral": 0, "si_sdr": 0}, {"local": -1}, {"local": 1, "local_s": 0.001}):
+    for wrong in ({"spectral": 0, "si_sdr": 0}, {"local": -1}, {"local": 1, "local_s": 0.001}, {"local_until": 0}):
         with pytest.raises(HearloopError, match="expected"):
             SeparateLossWeights(**wrong)
+
+
+def test_the_local_term_fades_as_the_budget_is_spent():
+    network = build("separate-small", channels=4, hidden=4, bands=4, blocks=1).eval()
+    source = noise(5, 2, 2, 4000)
+    items = PairItems(source.sum(1).numpy(), source.numpy())
+
+    def loss(progress, **weights):
+        weighted = SeparateLoss(SeparateLossWeights(spectral=0, si_sdr=0, snr=1, **weights), network.window)
+        weighted.progress.fill_(progress)
+        return weighted(network, items).item()
+
+    whole, both = loss(0), loss(0, local=2)
+    assert both != pytest.approx(whole, abs=0.01)
+    assert loss(1, local=2) == both
+    for progress, left in ((0, 1), (0.25, 0.5), (0.5, 0), (1, 0)):
+        assert loss(progress, local=2, local_until=0.5) == pytest.approx(whole + left * (both - whole), abs=1e-4)

@@ -9,7 +9,8 @@ from torch import nn
 class PlainBatchNorm(nn.BatchNorm2d):
     """`nn.BatchNorm2d` as sums over maps and one scale and offset per channel; same parameters, statistics and results.
 
-    cuDNN gives every channel to one block of threads: with 24 channels most of an accelerator has nothing to do.
+    cuDNN gives every channel to one block of threads: with 24 channels most of an accelerator has nothing to do. Sums,
+    scale and offset are float32, maps as they come.
     """
 
     @classmethod
@@ -29,7 +30,7 @@ class PlainBatchNorm(nn.BatchNorm2d):
         assert self.momentum is not None
         mean, variance = kept_mean, kept_variance
         if self.training:
-            variance, mean = torch.var_mean(x, (0, 2, 3), correction=0)
+            variance, mean = torch.var_mean(x.float(), (0, 2, 3), correction=0)
             count = x.numel() // x.shape[1]
             with torch.no_grad():
                 batches.add_(1)
@@ -37,7 +38,7 @@ class PlainBatchNorm(nn.BatchNorm2d):
                 kept_variance.lerp_(variance * (count / (count - 1)), self.momentum)
         scale = self.weight * (variance + self.eps).rsqrt()
         offset = self.bias - mean * scale
-        return torch.addcmul(offset[:, None, None], x, scale[:, None, None])
+        return torch.addcmul(offset[:, None, None], x, scale[:, None, None]).to(x.dtype)
 
 
 def is_plain_norm(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:

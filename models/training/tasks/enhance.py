@@ -18,7 +18,7 @@ from ...simulation.validation import validation_set
 from ..configuration import EnhanceConfiguration
 from ..loss import Loss, LossWeights
 from ..validate import outputs, share_of
-from .task import Measures, Task
+from .task import ItemLoss, Measures, Task
 
 ROOMS = 300
 MIXTURES, CLEAN = 64, 12  # of validation
@@ -37,7 +37,7 @@ class Enhance(Task):
         self.validation = validation_set(validation.speech, validation.noise, MIXTURES, CLEAN)
         self.weights = configuration.loss
 
-    def loss(self, network: nn.Module) -> nn.Module:
+    def loss(self, network: nn.Module) -> ItemLoss:
         return EnhanceLoss(self.weights, str(network.window))
 
     def measure(self, network: nn.Module, fabric: Fabric) -> Measures:
@@ -54,7 +54,7 @@ class Enhance(Task):
         return measures
 
 
-class EnhanceLoss(nn.Module):
+class EnhanceLoss(ItemLoss):
     """Items are float32 [batch, 1 + targets, samples], the mixture first."""
 
     def __init__(self, weights: LossWeights, window: str):

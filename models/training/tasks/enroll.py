@@ -17,7 +17,7 @@ from ...target.hearing import embed
 from ..configuration import EnrollConfiguration
 from ..validate import share_of
 from ..voice_loss import EnrollLossWeights, alignment, contrast
-from .task import Measures, Task
+from .task import ItemLoss, Measures, Task
 
 PAIRS = 60  # of looks, of validation
 LOOK_S = (2.0, 4.0)
@@ -50,7 +50,7 @@ class Enroll(Task):
                 parameter.requires_grad_(name.startswith("front."))
         return network
 
-    def loss(self, network: nn.Module) -> nn.Module:
+    def loss(self, network: nn.Module) -> ItemLoss:
         return EnrollLoss(self.weights, self.teacher)
 
     @torch.no_grad()
@@ -66,7 +66,7 @@ class Enroll(Task):
         return {"confused_percent": list(share_of(confused_percent(torch.cat(voices).numpy(), talkers), fabric))}
 
 
-class EnrollLoss(nn.Module):
+class EnrollLoss(ItemLoss):
     """A weighted sum of terms.
 
     Each look has to find the other one at its talker among those of the batch; to say what the teacher says of the

@@ -17,7 +17,7 @@ from ..configuration import SeparateConfiguration
 from ..loss import Loss
 from ..talker_loss import SeparateLossWeights, negative_local_snr_db
 from ..validate import outputs, share_of
-from .task import Measures, Task
+from .task import ItemLoss, Measures, Task
 
 ROOMS = 300
 OVERLAPS, ALONE = 48, 12  # of validation
@@ -33,7 +33,7 @@ class Separate(Task):
         self.validation = pair_validation_set(validation, OVERLAPS, 0, ALONE, 0, 0)
         self.weights = configuration.loss
 
-    def loss(self, network: nn.Module) -> nn.Module:
+    def loss(self, network: nn.Module) -> ItemLoss:
         return SeparateLoss(self.weights, str(network.window))
 
     def measure(self, network: nn.Module, fabric: Fabric) -> Measures:
@@ -46,7 +46,7 @@ class Separate(Task):
         }
 
 
-class SeparateLoss(nn.Module):
+class SeparateLoss(ItemLoss):
     """The talkers in the better of the two orders of the whole item, so that they do not swap; and of pieces of it."""
 
     def __init__(self, weights: SeparateLossWeights, window: str):
@@ -59,7 +59,8 @@ class SeparateLoss(nn.Module):
         loss = self.distance(talkers, sources, mixture)
         if self.weights.local:
             length = round(self.weights.local_s * SAMPLE_RATE)
-            loss = loss + self.weights.local * negative_local_snr_db(talkers, sources, mixture, length).mean()
+            apart = negative_local_snr_db(talkers, sources, mixture, length).mean()
+            loss = loss + self.weights.local * (1 - self.progress / self.weights.local_until).clamp_min(0) * apart
         return loss
 
 

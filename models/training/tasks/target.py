@@ -17,7 +17,7 @@ from ..configuration import TargetConfiguration
 from ..loss import Loss, TargetLossWeights
 from ..validate import share_of
 from ..voice_loss import alignment, contrast
-from .task import Measures, Task
+from .task import ItemLoss, Measures, Task
 
 SCENES, REOPENING = 24, 8  # of validation
 
@@ -43,7 +43,7 @@ class Target(Task):
         networks = {name: build(part["model"], **part["config"]) for name, part in self.parts.items()}
         return Hearing(**networks, enroll_learns=self.enroll_learns, blur=self.blur)
 
-    def loss(self, network: nn.Module) -> nn.Module:
+    def loss(self, network: nn.Module) -> ItemLoss:
         return TargetLoss(self.weights, str(network.window))
 
     def measure(self, network: nn.Module, fabric: Fabric) -> Measures:
@@ -58,7 +58,7 @@ class Target(Task):
         }
 
 
-class TargetLoss(nn.Module):
+class TargetLoss(ItemLoss):
     """Each ear counts like an item of its own, which keeps the difference between them; and terms of the embeddings."""
 
     def __init__(self, weights: TargetLossWeights, window: str):

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -12,6 +13,19 @@ from ..configuration import Configuration
 
 Measures = dict[str, list[float]]
 """Name -> what was found on each item; not a number where an item has no such figure."""
+
+
+class ItemLoss(nn.Module):
+    """Called with the network and the items of a batch as tensors, returns a scalar.
+
+    `progress`, the spent part of the budget, 0..1, tells how far the training is; a tensor, so that a recorded step
+    reads it again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("progress", torch.zeros(()), persistent=False)
+        self.progress: torch.Tensor
 
 
 class Task(ABC):
@@ -36,8 +50,8 @@ class Task(ABC):
         return build(self.configuration.model, **self.configuration.config)
 
     @abstractmethod
-    def loss(self, network: nn.Module) -> nn.Module:
-        """A module that is called with the network and the items of a batch as tensors, and returns a scalar."""
+    def loss(self, network: nn.Module) -> ItemLoss:
+        """What the network minimises."""
 
     @abstractmethod
     def measure(self, network: nn.Module, fabric: Fabric) -> Measures:
