@@ -1,5 +1,6 @@
 """The terms of the loss: the laws that each must obey."""
 
+import math
 from itertools import permutations
 
 import pytest
@@ -39,6 +40,22 @@ def test_the_snr_term_is_the_ratio_and_for_an_absent_target_the_level_that_leaks
     assert float(negative_snr_db(target + error, target, target)) == pytest.approx(-ratio_db, abs=0.2)
     leaked = target * 10 ** (ratio_db / 20)
     assert float(negative_snr_db(leaked, torch.zeros(4000), target)) == pytest.approx(ratio_db, abs=0.1)
+
+
+@pytest.mark.parametrize("largest_db", [10.0, 30.0])
+def test_the_snr_saturates_where_it_is_told_to_and_what_is_better_pulls_less(largest_db):
+    weights = LossWeights(spectral=0, si_sdr=0, snr=1, largest_snr_db=largest_db)
+    target, error = noise(5, 1, 1, 4000), noise(6, 1, 1, 4000)
+
+    def loss_and_pull(ratio_db):
+        part = torch.tensor(10 ** (-ratio_db / 20), requires_grad=True)
+        loss = Loss(weights, "symmetric-192")(target + part * error, target, target[:, 0])
+        return loss.item(), torch.autograd.grad(loss, part)[0].item() * part.item()
+
+    assert loss_and_pull(largest_db + 40)[0] == pytest.approx(-largest_db, abs=0.01)
+    for above_db in (-10, 0, 10):
+        left = 1 / (1 + 10 ** (above_db / 10))
+        assert loss_and_pull(largest_db + above_db)[1] == pytest.approx(20 / math.log(10) * left, rel=0.1)
 
 
 @settings(max_examples=20, deadline=None)
