@@ -61,5 +61,5 @@ class DualPathSeparator(DualPath):
 
 
 def separate_base(**config: Any) -> DualPathSeparator:
-    """The small one, wider, and three blocks with attention: it can begin with what the small one has learned."""
-    return DualPathSeparator(**({"channels": 32, "hidden": 64, "attentive": 3} | config))
+    """The small one, wider, with combs and three blocks with attention: it can begin with what the small one knows."""
+    return DualPathSeparator(**({"channels": 32, "hidden": 64, "attentive": 3, "pitches": 128} | config))
