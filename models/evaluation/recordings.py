@@ -12,11 +12,13 @@ from ...runtime.errors import AudioError
 from ..simulation.corpus import AUDIO_SUFFIXES, SAMPLE_RATE
 from ..simulation.mixture import Mixture
 from ..simulation.pairs import Pair
+from ..simulation.pitch import median_pitch_hz
 from ..simulation.scenes import Scene
 from ..simulation.validation import SNR_BANDS_DB, PairValidationSet, SceneValidationSet, ValidationSet, snr_band
 
 FOLDERS = {"enhance": ("clean",), "separate": ("talker1", "talker2"), "target": ("clean", "look")}
 """Task -> the folders beside `noisy/` that hold what should come out, and for a target the look."""
+INTERVALS_SEMITONES = ((0, 2), (2, 4), (4, 7))
 _BELOW, _ABOVE = f"below {SNR_BANDS_DB[0][0]:g} dB", f"from {SNR_BANDS_DB[-1][1]:g} dB"
 
 
@@ -62,7 +64,9 @@ def of_validation(items: ValidationSet) -> list[Recording]:
 
 
 def of_pairs(items: PairValidationSet, sexes: Sequence[str | None] = ()) -> list[Recording]:
-    """Two talkers, grouped by noise and by their sexes, if those are known, and what else a separator must not fail at.
+    """Two talkers, and what else a separator must not fail at.
+
+    They are grouped by noise, by how far their pitches are apart, and by their sexes, if those are known.
 
     `sexes` are those of the speakers, by their numbers. Pairs in rooms are a group that does not count to the mean over
     all.
@@ -74,7 +78,10 @@ def of_pairs(items: PairValidationSet, sexes: Sequence[str | None] = ()) -> list
                 f"{group or pair.kind} {number}",
                 pair.mixture[np.newaxis],
                 pair.sources,
-                (group or pair.kind, *(_sexes(pair, sexes) if part == "overlap" and in_all else ())),
+                (
+                    group or pair.kind,
+                    *((*_intervals(pair), *_sexes(pair, sexes)) if part == "overlap" and in_all else ()),
+                ),
                 part,
                 in_all,
             )
@@ -185,6 +192,19 @@ def _read(path: Path) -> np.ndarray:
         raise AudioError(f"{path}: has {audio.shape[1]} channels of {len(audio)} samples; expected sound in one or two")
     sound = audio.T if rate == SAMPLE_RATE else resample_poly(audio.T, SAMPLE_RATE, rate, axis=1)
     return np.ascontiguousarray(sound, np.float32)
+
+
+def _intervals(pair: Pair) -> tuple[str, ...]:
+    """How far the median pitches of two talkers are apart, in semitones."""
+    first, second = (median_pitch_hz(source) for source in pair.sources)
+    apart = 12 * abs(np.log2(first / second))
+    if np.isnan(apart):
+        return ()
+    band = next(
+        (f"{low:g}..{high:g}" for low, high in INTERVALS_SEMITONES if apart < high),
+        f"from {INTERVALS_SEMITONES[-1][1]:g}",
+    )
+    return (f"{band} semitones",)
 
 
 def _sexes(pair: Pair, sexes: Sequence[str | None]) -> tuple[str, ...]:

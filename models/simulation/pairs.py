@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .corpus import Corpus
+from .corpus import SAMPLE_RATE, Corpus
 from .equalisation import equalise, random_band_limit, random_equaliser
 from .levels import SILENT_POWER, gain_to_level, gain_to_ratio, power
+from .pitch import median_pitch_hz
 from .recipe import PairRecipe
 from .rooms import RoomBank, early_part, reverberate
 from .sources import Sources
@@ -16,6 +17,8 @@ from .variation import clip
 from .voices import Voices
 
 KINDS = ("overlap", "conversation", "one talker", "silence")
+ALIKE_AMONG = 8  # people, of whom one has a pitch that is close to any
+PITCH_S = 20  # of what somebody says, to tell the pitch
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class PairSimulator:
         self.recipe, self.rooms = recipe, rooms
         self.sources = Sources(recipe, speech, noise)
         self.voices = Voices(speech, fewest=3 if recipe.crowd_share else 2)
+        self.pitches_hz = self._pitches_hz() if recipe.alike_share else np.zeros(0)
 
     def items(self, seed: int, first: int, count: int, length: int) -> PairItems:
         """Items `first` to `first + count`; item i depends on the seed and i alone."""
@@ -68,6 +72,8 @@ class PairSimulator:
         microphone = self._microphone(rng)
         has_crowd = rng.random() < recipe.crowd_share
         people = self.voices.choose(rng, 3 if has_crowd else 2)
+        if recipe.alike_share and rng.random() < recipe.alike_share:
+            people[1] = self._one_like(rng, people)
         speech = [self._say(rng, person, length, microphone) for person in people]
         relative_db = rng.uniform(*recipe.relative_db)
         speech[1] = speech[1] * gain_to_ratio(speech[0], speech[1], -relative_db)
@@ -91,6 +97,18 @@ class PairSimulator:
         heard = self._recorded(rng, np.concatenate([mixture[np.newaxis], kept]))
         kind += (" in noise" if np.isfinite(snr_db) else "") + (" in a room" if responses is not None else "")
         return Pair(heard[0], heard[1:], float(relative_db), float(snr_db), (int(people[0]), int(people[1])), kind)
+
+    def _pitches_hz(self) -> np.ndarray:
+        """Of every speaker; not a number where it is not known."""
+        return np.array(
+            [median_pitch_hz(self.voices.excerpt(n, PITCH_S * SAMPLE_RATE)) for n in range(len(self.voices.names))]
+        )
+
+    def _one_like(self, rng: np.random.Generator, people: np.ndarray) -> int:
+        """Whose pitch, of a few people who do not speak yet, is closest to that of the first of those who do."""
+        others = rng.permutation(np.delete(np.arange(len(self.pitches_hz)), people))[:ALIKE_AMONG]
+        apart = np.abs(np.log(self.pitches_hz[others] / self.pitches_hz[people[0]]))
+        return int(others[np.nan_to_num(apart, nan=np.inf).argmin()]) if len(others) else int(people[1])
 
     def _draw_kind(self, rng: np.random.Generator) -> str:
         recipe, chance = self.recipe, rng.random()

@@ -58,6 +58,7 @@ class PairRecipe(Variation):
     relative_db : level of the second talker over that of the first, while they speak
     conversation_share : the talkers alternate, with pauses and some overlap; else both speak all the time
     one_talker_share, silence_share : only one talks, nobody talks
+    alike_share : the second talker is that one of several whose pitch is closest to that of the first
     crowd_share, crowd_db : one more talker in the background, to be removed, and how loud against the first
     noise_share, snr_db : noise, and the energy of both voices over it
     turn_s, gap_s : lengths of a turn, and from its end to the other's beginning, where negative means overlap
@@ -67,6 +68,7 @@ class PairRecipe(Variation):
     conversation_share: float = 0.3
     one_talker_share: float = 0.1
     silence_share: float = 0.03
+    alike_share: float = 0.0
     crowd_share: float = 0.05
     crowd_db: tuple[float, float] = (-20.0, -10.0)
     noise_share: float = 0.5

@@ -63,6 +63,10 @@ class Voices:
             pieces.append(piece if speed == 1 else change_speed(piece, length))
         return pieces
 
+    def excerpt(self, speaker: int, longest: int) -> np.ndarray:
+        """The first samples of what a speaker says, at most so many, float32."""
+        return self._ring(speaker, 0, min(longest, int(self.samples[speaker])))
+
     def _ring(self, speaker: int, start: int, count: int) -> np.ndarray:
         """`count` samples from `start` on, of all recordings of a speaker in a ring."""
         parts: list[np.ndarray] = []

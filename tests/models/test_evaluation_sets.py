@@ -13,8 +13,9 @@ from hearloop.models.evaluation.evaluate import ALL, evaluate
 from hearloop.models.evaluation.recordings import of_pairs, of_scenes, read_folder, sexes_of
 from hearloop.models.evaluation.report import as_json, markdown
 from hearloop.models.evaluation.systems import common_task
+from hearloop.models.simulation.pairs import Pair
 from hearloop.models.simulation.speakers import read_sexes
-from hearloop.models.simulation.validation import pair_validation_set, scene_validation_set
+from hearloop.models.simulation.validation import PairValidationSet, pair_validation_set, scene_validation_set
 from hearloop.runtime.errors import AudioError, HearloopError
 
 
@@ -76,6 +77,19 @@ def test_ideal_outputs_in_the_other_order_swap_never_and_have_no_phantom(pairs):
     assert np.isnan(before["swaps_per_minute"])
 
 
+@pytest.mark.parametrize(
+    ("semitones", "expected"), [(0.5, "0..2 semitones"), (3, "2..4 semitones"), (12, "from 7 semitones"), (None, "")]
+)
+def test_pairs_are_grouped_by_how_far_their_pitches_are_apart(pairs, semitones, expected):
+    time_s = np.arange(16000) / 16000
+    pitches_hz = (110, 0 if semitones is None else 110 * 2 ** (semitones / 12))
+    sources = np.stack([(np.cos(2 * np.pi * np.outer(np.arange(1, 20), hz * time_s))).sum(0) for hz in pitches_hz])
+    sources = (sources * [[1], [semitones is not None]]).astype(np.float32)
+    pair = Pair(sources.sum(0), sources, 0.0, np.inf, (0, 1), "overlap")
+    groups = of_pairs(PairValidationSet((pair,), (), (), (), ()))[0].groups
+    assert (groups[1:] or ("",)) == (expected,)
+
+
 def test_talkers_that_change_places_three_times_in_a_minute_are_counted(pairs):
     system = Oracle("swapping", "separate", pairs, swapped_at(13, 29, 47))
     _, result = evaluate([system], pairs)
@@ -89,6 +103,7 @@ def test_pairs_are_grouped_by_noise_room_and_sexes_and_rooms_do_not_count_to_the
     counts = {group: found["si_sdr_db"].count for group, found in result.bands.items() if "si_sdr_db" in found}
     assert (counts[ALL], counts["overlap"], counts["overlap in noise"], counts["room"]) == (4, 2, 2, 1)
     assert counts.get("same sex", 0) + counts.get("two sexes", 0) < 4
+    assert 0 < sum(count for group, count in counts.items() if group.endswith("semitones")) <= 4
     assert result.bands["one talker in noise"]["phantom_db"].count == 1
     table = markdown([result])
     assert "| swaps per minute |" in table

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hearloop.models.simulation.pairs import KINDS, PairSimulator
+from hearloop.models.simulation.pitch import median_pitch_hz
 from hearloop.models.simulation.recipe import PAIR_VALIDATION, PairRecipe
 from hearloop.models.simulation.rooms import simulate_rooms
 from hearloop.models.simulation.turns import take_turns
@@ -113,3 +114,23 @@ def test_items_do_not_depend_on_how_they_are_grouped_and_the_recipe_has_every_ki
         for seed in range(300)
     )
     assert kinds["overlap"] > kinds["conversation"] > kinds["one talker"] > kinds["silence"] > 0
+
+
+def test_talkers_who_shall_be_alike_are_close_in_pitch(starter):
+    speakers = len(Voices(starter[0].speech).names)
+
+    def apart(share):
+        made = simulator(starter[0], replace(QUIET, alike_share=share))
+        pairs = [made.pair(np.random.default_rng(seed), 2000, "silence") for seed in range(40)]
+        assert all(pair.talkers[0] != pair.talkers[1] for pair in pairs)
+        pitches = [median_pitch_hz(made.voices.excerpt(number, 10**6)) for number in range(speakers)]
+        return np.array([abs(np.log(pitches[one] / pitches[other])) for one, other in (pair.talkers for pair in pairs)])
+
+    assert np.median(apart(1.0)) < 0.5 * np.median(apart(1e-9))
+
+
+def test_without_a_pitch_anybody_is_alike(starter):
+    made = simulator(starter[0], replace(QUIET, alike_share=1.0))
+    made.pitches_hz[:] = np.nan
+    first, second = made.pair(np.random.default_rng(1), 2000, "overlap").talkers
+    assert first != second

@@ -152,6 +152,21 @@ def test_a_plain_batch_norm_is_the_one_of_torch(size):
             torch.testing.assert_close(ours.get_buffer(name), buffer)
 
 
+def test_a_plain_batch_norm_takes_rounded_maps_and_keeps_exact_statistics():
+    torch.manual_seed(2)
+    theirs = nn.BatchNorm2d(3)
+    ours = PlainBatchNorm.of(copy.deepcopy(theirs))
+    x = 3 * torch.randn(4, 3, 50, 8) + 1
+    rounded = x.bfloat16().requires_grad_()
+    found = ours(rounded)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), theirs(rounded.detach().float()), rtol=1e-2, atol=1e-2)
+    for name, buffer in theirs.named_buffers():
+        torch.testing.assert_close(ours.get_buffer(name), buffer)
+    found.sum().backward()
+    assert torch.isfinite(rounded.grad).all()
+
+
 def _with(norm, x, gain, offset):
     return torch.func.functional_call(norm, {"weight": gain, "bias": offset}, (x,))
 
