@@ -101,7 +101,7 @@ class Training:
 
     def _loop(self) -> None:
         settings, fabric = self.settings, self.fabric
-        stream = self._stream(settings.batch, fabric.global_rank, fabric.world_size, settings.workers)
+        stream = self._stream(settings.batch, fabric.global_rank, fabric.world_size, settings.workers, settings.repeats)
         losses, logged_step = torch.zeros((), device=fabric.device), self.step
         self.clock.start()
         bar = tqdm(disable=not fabric.is_global_zero, initial=self.step, unit="step", mininterval=5)
@@ -132,7 +132,7 @@ class Training:
         if self.settings.hold_norms:
             hold_norms(self.model)
 
-    def _stream(self, batch: int, rank: int, processes: int, workers: int = 0) -> Iterator[Any]:
+    def _stream(self, batch: int, rank: int, processes: int, workers: int = 0, repeats: int = 1) -> Iterator[Any]:
         """Items from the present step on, those of one of so many processes."""
         return batches(
             self.task.simulator,
@@ -143,6 +143,7 @@ class Training:
             rank=rank,
             processes=processes,
             workers=workers,
+            repeats=repeats,
         )
 
     def _decide(self) -> tuple[float, bool]:

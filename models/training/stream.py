@@ -8,6 +8,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..simulation.parallel import ItemSimulator
 
+ROUND = 16  # batches that are kept to be heard again
+
 
 class _Batches(Dataset):
     """Batch number `step` of one process; item i depends on the seed and i alone."""
@@ -43,19 +45,35 @@ def batches(
     rank: int = 0,
     processes: int = 1,
     workers: int = 0,
+    repeats: int = 1,
 ) -> Iterator[Any]:
     """The share of process `rank` in the batches from `step` on: what the simulator makes of `batch / processes` items,
     arrays as tensors.
 
-    A batch is the same, item by item, however many processes and workers make it, and whatever step is the first.
+    A batch is the same, item by item, however many processes and workers make it, and whatever step is the first. With
+    more than one of `repeats`, 16 batches are heard so many times, one after the other, before the next 16.
     """
     share = batch // processes
-    return iter(
+    kept = ROUND if repeats > 1 else 1
+    rounds, turn = divmod(step, kept * repeats)
+    made = iter(
         DataLoader(
             _Batches(simulator, seed, batch, rank * share, share, samples),
             batch_size=None,
-            sampler=_Steps(step),
+            sampler=_Steps(rounds * kept),
             num_workers=workers,
             pin_memory=workers > 0 and torch.cuda.is_available(),
         )
     )
+    return _repeated(made, turn, kept, repeats)
+
+
+def _repeated(made: Iterator[Any], turn: int, kept: int, repeats: int) -> Iterator[Any]:
+    """Rounds of `kept` batches, each heard `repeats` times, from some turn of the first round on."""
+    while True:
+        held: list[Any] = []
+        for at in range(turn, kept * repeats):
+            while len(held) <= at % kept:
+                held.append(next(made))
+            yield held[at % kept]
+        turn = 0

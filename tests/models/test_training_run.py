@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from hearloop.models.training.average import WeightAverage
 from hearloop.models.training.checkpoint import load_weights, model_of_checkpoint, read_checkpoint, write_checkpoint
 from hearloop.models.training.journal import Journal
 from hearloop.models.training.loop import Training
-from hearloop.models.training.stream import batches
+from hearloop.models.training.stream import ROUND, batches
 from hearloop.models.training.tasks import enhance
 from hearloop.runtime.errors import HearloopError
 from hearloop.tools import train
@@ -230,6 +231,28 @@ def test_a_batch_is_the_same_whoever_makes_it_and_whatever_came_before(folders):
     assert torch.equal(next(batches(simulator, step=1, workers=1, **how)), expected)
     halves = [next(batches(simulator, step=1, rank=rank, processes=2, **how)) for rank in range(2)]
     assert torch.equal(torch.cat(halves), expected)
+
+
+class Counting:
+    """Items that are their own numbers; `made` of them so far."""
+
+    made = 0
+
+    def items(self, seed, first, count, length):
+        self.made += count
+        return np.arange(first, first + count)
+
+
+def test_batches_are_heard_as_often_as_wished_and_from_any_step_on():
+    simulator, repeats = Counting(), 3
+    how = {"seed": 0, "batch": 2, "samples": 1, "repeats": repeats}
+    heard = [each.tolist() for each in islice(batches(simulator, step=0, **how), 2 * ROUND * repeats)]
+    rounds = [[[2 * number, 2 * number + 1] for number in range(at, at + ROUND)] for at in (0, ROUND)]
+    assert heard == rounds[0] * repeats + rounds[1] * repeats
+    assert simulator.made == 2 * 2 * ROUND
+    for step in (1, ROUND - 1, ROUND, 2 * ROUND + 5, 3 * ROUND, 4 * ROUND + 1):
+        resumed = [each.tolist() for each in islice(batches(simulator, step=step, **how), ROUND)]
+        assert resumed == heard[step : step + ROUND]
 
 
 def test_the_log_goes_to_tensorboard_as_well_where_that_is_installed(tmp_path):
