@@ -8,6 +8,7 @@ LOWEST_HZ, HIGHEST_HZ = 70.0, 400.0  # of grown-ups and children
 FRAME, HOP = 1024, 512  # samples; several periods of the lowest pitch
 VOICED = 0.5  # of the energy, from which on the autocorrelation at one period says that there is one
 FAINT = 0.1  # of the mean power, below which nobody speaks
+FINER = 4  # parts of a sample in which a period is measured: whole ones miss the high partials of a high voice
 
 
 def median_pitch_hz(voice: np.ndarray) -> float:
@@ -21,8 +22,9 @@ def median_pitch_hz(voice: np.ndarray) -> float:
     frames = np.lib.stride_tricks.sliding_window_view(voice, FRAME)[::HOP]
     frames = frames[np.square(frames).mean(1) > FAINT * np.square(voice).mean()]
     frames = (frames - frames.mean(1, keepdims=True)) * np.hanning(FRAME)
-    correlation = np.fft.irfft(np.square(np.abs(np.fft.rfft(frames, 2 * FRAME))))
-    shortest, longest = int(SAMPLE_RATE / HIGHEST_HZ), int(SAMPLE_RATE / LOWEST_HZ)
+    correlation = np.fft.irfft(np.square(np.abs(np.fft.rfft(frames, 2 * FRAME))), FINER * 2 * FRAME)
+    rate_hz = FINER * SAMPLE_RATE
+    shortest, longest = int(rate_hz / HIGHEST_HZ), int(rate_hz / LOWEST_HZ)
     periodic = correlation[:, shortest : longest + 1] / np.maximum(correlation[:, :1], 1e-12)
     periods = (periodic.argmax(1) + shortest)[periodic.max(1, initial=0) > VOICED]
-    return float(SAMPLE_RATE / np.median(periods)) if len(periods) else float("nan")
+    return float(rate_hz / np.median(periods)) if len(periods) else float("nan")
