@@ -6,8 +6,11 @@ from itertools import accumulate
 import torch
 from torch import nn
 
+from ..runtime.errors import HearloopError
 from ..runtime.windows import window_pair
 from .bands import erb_filters
+from .bearing import Bearing
+from .directions import KINDS, Directions
 from .features import BinauralSpectrum, CompressedSpectrum
 from .harmonics import Harmonics
 from .streaming.compose import Chain, Residual
@@ -20,6 +23,7 @@ from .widening import widened
 # Of the attention: past frames, and values per band and head in queries and keys.
 MEMORY, HEADS, QUERY = 100, 4, 2
 SPECTRA_OF_PITCHES = 2  # that lead back from them
+EXPECTATIONS = 4  # of directions
 
 
 class DualPath(nn.Module):
@@ -47,8 +51,11 @@ class DualPath(nn.Module):
         Window pair; the strided convolution takes four bins a step of 257, and two of the 97 of a short window.
     pitches : int
         If above zero, `Harmonics` of so many pitches adds to the encoder what it finds; nothing until it is trained.
+    delays : int
+        If above zero, of a network with two ears and two blocks or more: `Directions` of so many delays adds to the
+        encoder what it finds, and `Bearing` before the last block; nothing until they are trained.
 
-    State: {"level", "encoder", "blocks", "decoder"}.
+    State: {"level", "encoder", "blocks", "decoder"}, and with delays {"directions", "bearing"}.
     """
 
     channels_in = 1
@@ -63,8 +70,12 @@ class DualPath(nn.Module):
         values: int,
         window: str,
         pitches: int = 0,
+        delays: int = 0,
     ):
         super().__init__()
+        if delays and (self.channels_in != 2 or blocks + attentive < 2):
+            found = f"{self.channels_in} channels and {blocks + attentive} blocks"
+            raise HearloopError(f"{delays} delays with {found}; expected two channels, and at least two blocks")
         self.window = window
         bins = window_pair(window).bins
         stride = 4 if bins > 128 else 2
@@ -76,6 +87,8 @@ class DualPath(nn.Module):
             nn.PReLU(channels),
         )
         self.harmonics = Harmonics(channels, pitches, SPECTRA_OF_PITCHES, window, stride) if pitches else None
+        self.directions = Directions(channels, delays, 1, EXPECTATIONS, window, stride) if delays else None
+        self.bearing = Bearing(channels, hidden, delays, window, stride) if delays else None
         self.encoder = _convolution_block(channels, wide)
         filters = erb_filters(wide, bands, 16000)
         self.compress = nn.Parameter(filters.clone())
@@ -93,11 +106,17 @@ class DualPath(nn.Module):
         self.mask = nn.ConvTranspose2d(channels, values, kernel, (1, stride), padding, (0, 1))
 
     def initial_state(self, batch: int) -> State:
-        return {
+        state = {
             "level": self.features.initial_state(batch),
             "encoder": self.encoder.initial_state(batch),
             "blocks": self.blocks.initial_state(batch),
             "decoder": self.decoder.initial_state(batch),
+        }
+        if self.directions is None or self.bearing is None:
+            return state
+        return state | {
+            "directions": self.directions.initial_state(batch),
+            "bearing": self.bearing.initial_state(batch),
         }
 
     def translated(self, held: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -112,31 +131,33 @@ class DualPath(nn.Module):
         `steering` [B, 2 hidden, 1, bands + blocks], where given, is by how much more than one time every feature is
         taken, and then what is added to it: of every band before the blocks, of all bands alike after each block.
         """
-        features, level = self.features(spectrum, state["level"])
+        following: dict[str, State] = {}
+        features, following["level"] = self.features(spectrum, state["level"])
         wide = self.split(features)
         if self.harmonics is not None:
             wide = wide + self.harmonics(self.features.magnitudes(features, self.channels_in))
-        wide, encoder = self.encoder(wide, state["encoder"])
+        if self.directions is not None:
+            heard, following["directions"] = self.directions(features[:, -KINDS:], None, state["directions"])
+            wide = wide + heard
+        wide, following["encoder"] = self.encoder(wide, state["encoder"])
         narrow = self.to_hidden((wide @ self.compress).permute(0, 2, 3, 1))
-        if steering is None:
-            narrow, blocks = self.blocks(narrow, state["blocks"])
-        else:
-            narrow, blocks = self._steered_blocks(narrow, state["blocks"], steering.permute(0, 2, 3, 1))
-        mixed = self.skip(wide) + self.to_channels(narrow).permute(0, 3, 1, 2) @ self.expand
-        mixed, decoder = self.decoder(mixed, state["decoder"])
-        return self.mask(mixed), {"level": level, "encoder": encoder, "blocks": blocks, "decoder": decoder}
-
-    def _steered_blocks(
-        self, narrow: torch.Tensor, state: State, steering: torch.Tensor
-    ) -> tuple[torch.Tensor, dict[str, State]]:
-        first, *others = steering.split([self.bands] + len(self.ends) * [1], dim=2)
-        by_block = dict(zip(self.ends, others, strict=True))
-        narrow, following = _steered(narrow, first), {}
+        by_block: dict[str, torch.Tensor] = {}
+        if steering is not None:
+            first, *others = steering.permute(0, 2, 3, 1).split([self.bands] + len(self.ends) * [1], dim=2)
+            narrow, by_block = _steered(narrow, first), dict(zip(self.ends, others, strict=True))
+        following["blocks"] = {}
         for name, layer in self.blocks.named_children():
-            narrow, following[name] = layer(narrow, state[name])
+            narrow, following["blocks"][name] = layer(narrow, state["blocks"][name])
             if name in by_block:
                 narrow = _steered(narrow, by_block[name])
-        return narrow, following
+            if self.bearing is not None and name == self.ends[-2]:
+                heard, further, following["bearing"] = self.bearing(
+                    narrow, features[:, -KINDS:], self.expand, self.compress, state["bearing"]
+                )
+                wide, narrow = wide + heard, narrow + further
+        mixed = self.skip(wide) + self.to_channels(narrow).permute(0, 3, 1, 2) @ self.expand
+        mixed, following["decoder"] = self.decoder(mixed, state["decoder"])
+        return self.mask(mixed), {name: following[name] for name in state if name in following}
 
 
 def _steered(features: torch.Tensor, steering: torch.Tensor) -> torch.Tensor:

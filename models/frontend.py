@@ -83,12 +83,17 @@ def enhance(model: nn.Module, audio: torch.Tensor, *given: torch.Tensor) -> torc
     -------
     Tensor of the same number of samples: sample n of the output belongs to sample n of the input.
     """
+    spectrum, late = spectrum_for(model, audio)
+    enhanced, _ = model(spectrum, *given, model.initial_state(len(audio)))
+    delayed, _ = stft_on(audio.device, str(model.window)).synthesis(enhanced)
+    return delayed[..., late : late + audio.shape[-1]]
+
+
+def spectrum_for(model: nn.Module, audio: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """What a model hears of a whole signal [B, C, N], [B, C, T, F, 2], and by how many samples its output is late."""
     stft = stft_on(audio.device, str(model.window))
-    samples = audio.shape[-1]
     # The synthesis delays by the lookahead, and layers that look ahead do too: as many more samples must go in before
     # the last one comes out.
     late = stft.lookahead + stft.hop_length * int(getattr(model, "lookahead_frames", 0))
-    spectrum, _ = stft.analysis(functional.pad(audio, (0, late + -(samples + late) % stft.hop_length)))
-    enhanced, _ = model(spectrum, *given, model.initial_state(len(audio)))
-    delayed, _ = stft.synthesis(enhanced)
-    return delayed[..., late : late + samples]
+    spectrum, _ = stft.analysis(functional.pad(audio, (0, late + -(audio.shape[-1] + late) % stft.hop_length)))
+    return spectrum, late

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from ..bearing import Bearing
 from ..frontend import enhance, stft_on
 from .enroll import unit_norm
 
@@ -33,6 +34,11 @@ class Hearing(nn.Module):
         super().train(mode)
         self.enroll.train(mode and self.enroll_learns)
         return self
+
+    def bearing(self) -> Bearing:
+        """What looks for the direction of the voice; only of a target network that does."""
+        assert isinstance(self.target.bearing, Bearing)
+        return self.target.bearing
 
     def forward(
         self, mixture: torch.Tensor, *looks: tuple[torch.Tensor, torch.Tensor]

@@ -43,9 +43,11 @@ class TargetSmall(DualPath):
         window: str = "asymmetric-512-192",
         embedding: int = 256,
         rank: int = 24,
+        pitches: int = 0,
+        delays: int = 0,
     ):
         ears = self.channels_in
-        super().__init__(channels, hidden, bands, blocks, attentive, values=2 * ears, window=window)
+        super().__init__(channels, hidden, bands, blocks, attentive, 2 * ears, window, pitches, delays)
         columns = bands + len(self.ends)
         self.extra_inputs = (Port("embedding", "embedding", (1, 2 * hidden, 1, columns), "map of the chosen voice"),)
         self.steering = Steering(embedding, 2 * hidden, columns, rank)

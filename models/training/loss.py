@@ -51,14 +51,22 @@ class TargetLossWeights(LossWeights):
     alignment : distance of the embedding of a noisy look from that of the same look without noise and others
     contrast, temperature : how badly a noisy look finds the clean look of its talker among those of the batch, and how
         much a difference in likeness counts there: the more, the lower
+    whose : cross entropy of what a network that looks for the direction of the voice takes for its share of each band
+    told_share : of the items, in which it is told the true shares instead
     """
 
     alignment: float = 0.0
     contrast: float = 0.0
     temperature: float = 0.1
+    whose: float = 0.0
+    told_share: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.whose < 0 or not 0 <= self.told_share <= 1:
+            raise HearloopError(
+                f"whose is {self.whose}, told_share is {self.told_share}; expected zero or more, and at most one"
+            )
         if self.alignment < 0 or self.contrast < 0 or self.temperature <= 0:
             found = (self.alignment, self.contrast, self.temperature)
             raise HearloopError(

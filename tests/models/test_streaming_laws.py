@@ -185,6 +185,14 @@ CASES = {
     "target-small": Case(
         lambda: Steered(build("target-small", channels=8, hidden=12, bands=16, blocks=1)), (2, 257, 2), 2, "model"
     ),
+    "target-small, with directions": Case(
+        lambda: shaken(
+            Steered(build("target-small", channels=8, hidden=12, bands=16, blocks=2, pitches=8, delays=6)), by=0.1
+        ),
+        (2, 257, 2),
+        2,
+        "model",
+    ),
     "enroll-frontal": Case(
         lambda: shaken(
             build("enroll-frontal", channels=8, width=8, bands=8, blocks=1, hidden=12, layers=1, embedding=12), by=0.1

@@ -45,7 +45,7 @@ CONFIGS: dict[str, dict[str, int]] = {
     "enroll": {"blocks": 1},
     "enroll-frontal": {},
     "target": {"blocks": 1},
-    "target-small": {"blocks": 1},
+    "target-small": {"blocks": 2, "pitches": 8, "delays": 8},
 }
 
 
@@ -89,7 +89,8 @@ def _learns(name: str) -> tuple[nn.Module, nn.Module, Callable[[], Any]]:
     if task == "target":
         enroll = ENROLLMENT[name]
         network = Hearing(build(name, **CONFIGS[name]), build(enroll, **CONFIGS[enroll]), blur=0.5)
-        weights = TargetLossWeights(spectral=1, si_sdr=1, snr=1, alignment=1, contrast=1)
+        told = {"whose": 1.0, "told_share": 0.5} if name == "target-small" else {}
+        weights = TargetLossWeights(spectral=1, si_sdr=1, snr=1, alignment=1, contrast=1, **told)
         return network, TargetLoss(weights, network.window), _scenes
     network = build(name, **CONFIGS[name])
     return network, EnhanceLoss(ALL_TERMS, network.window), lambda: _sound(2, 2)

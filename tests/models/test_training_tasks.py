@@ -20,6 +20,7 @@ from hearloop.models.training.loop import Training
 from hearloop.models.training.loss import TargetLossWeights
 from hearloop.models.training.machines import open_fabric, run_on
 from hearloop.models.training.settings import Settings
+from hearloop.models.training.shares import share_error, shares_of
 from hearloop.models.training.talker_loss import SeparateLossWeights
 from hearloop.models.training.tasks import enroll, open_task, separate, target
 from hearloop.models.training.voice_loss import EnrollLossWeights, alignment, contrast
@@ -281,6 +282,25 @@ def test_an_enrolment_network_that_does_not_learn_stays_as_it_is(starter, learne
     assert all(name.startswith("target.") for name in changed)
     with pytest.raises(HearloopError, match=r"alignment and contrast are \(0\.0, 1\.0\) and enroll_learns is false"):
         open_task(replace(configuration, loss=TargetLossWeights(contrast=1.0)), *starter)
+
+
+def test_bands_belong_to_the_target_as_far_as_it_is_in_them(starter):
+    seeking = {"channels": 4, "hidden": 8, "bands": 8, "blocks": 2, "embedding": 8, "delays": 4}
+    loss = TargetLossWeights(spectral=0, si_sdr=0, snr=1, whose=1, told_share=0.5)
+    configuration = replace(TARGET, model="target-small", config=seeking, loss=loss)
+    task = open_task(configuration, *starter)
+    torch.manual_seed(0)
+    network, items = task.build(), task.simulator.items(1, 0, 3, 8000)
+    bearing, target = network.bearing(), torch.from_numpy(items.target)
+    shares, power = shares_of(target, 2 * target, network, bearing.bands, bearing.width)
+    loud = power > 1e-5
+    torch.testing.assert_close(shares[:, :, 0][loud], torch.full_like(shares[:, :, 0][loud], 0.5), atol=1e-3, rtol=0)
+    torch.testing.assert_close(shares.sum(2), torch.ones_like(power))
+    assert share_error(shares, shares, power) < share_error(1 - shares.flip(2) * 0.2, shares, power)
+    task.loss(network)(network, items).backward()
+    assert bearing.whose.weight.grad.abs().max() > 0
+    with pytest.raises(HearloopError, match="target looks for no directions"):
+        open_task(replace(TARGET, loss=loss), *starter).build()
 
 
 def test_looks_are_confused_where_another_talker_is_more_alike():

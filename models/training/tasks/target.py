@@ -15,6 +15,7 @@ from ...simulation.validation import scene_validation_set
 from ...target.hearing import Hearing
 from ..configuration import TargetConfiguration
 from ..loss import Loss, TargetLossWeights
+from ..shares import share_error, shares_of
 from ..validate import share_of
 from ..voice_loss import alignment, contrast
 from .task import ItemLoss, Measures, Task
@@ -41,6 +42,12 @@ class Target(Task):
 
     def build(self) -> nn.Module:
         networks = {name: build(part["model"], **part["config"]) for name, part in self.parts.items()}
+        terms = (self.weights.whose, self.weights.told_share)
+        if any(terms) and getattr(networks["target"], "bearing", None) is None:
+            raise HearloopError(
+                f"whose and told_share are {terms} and {self.configuration.model} looks for no directions; "
+                "expected zero, or delays in [config]"
+            )
         return Hearing(**networks, enroll_learns=self.enroll_learns, blur=self.blur)
 
     def loss(self, network: nn.Module) -> ItemLoss:
@@ -73,8 +80,15 @@ class TargetLoss(ItemLoss):
         )
         compared = self.weights.alignment > 0 or self.weights.contrast > 0
         looks = [(look, samples), (clean_look, samples)] if compared else [(look, samples)]
+        seeks = self.weights.whose > 0 or self.weights.told_share > 0
+        if seeks:
+            bearing = network.bearing()
+            shares, power = shares_of(target, mixture, network, bearing.bands, bearing.width)
+            bearing.tell(shares, torch.rand(len(mixture), device=mixture.device) < self.weights.told_share)
         estimate, voices = network(mixture, *looks)
         loss = self.distance(*(ears.flatten(0, 1)[:, None] for ears in (estimate, target)), mixture.flatten(0, 1))
+        if seeks:
+            loss = loss + self.weights.whose * share_error(bearing.said, shares, power)
         if not compared:
             return loss
         noisy, clean = voices
