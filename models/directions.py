@@ -50,7 +50,7 @@ class Directions(nn.Module):
         bins = window_pair(window).bins
         if bins <= REACH:
             raise HearloopError(f"{window} has {bins} bins; expected more than {REACH}, for directions")
-        self.sources, self.expectations, self.stride = sources, expectations, stride
+        self.expectations, self.stride = expectations, stride
         found = sources * delays
         self.to_delays, self.norm = nn.Linear(KINDS * REACH, delays), nn.LayerNorm(delays)
         self.memory = TimeGRU(found, found, 1)

@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ..frontend import spectrum_for
 
@@ -40,5 +39,6 @@ def shares_of(
 def share_error(said: torch.Tensor, shares: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
     """Cross entropy between what was said and the shares [B, T, 2, bands], weighed by the power of bands; scalar."""
     loud = (power + LEAST_POWER) ** LOUDNESS
-    error = functional.binary_cross_entropy(said.clamp(CERTAIN, 1 - CERTAIN), shares, reduction="none")
+    said = said.float().clamp(CERTAIN, 1 - CERTAIN)
+    error = -(shares * said.log() + (1 - shares) * (1 - said).log())
     return (error * (loud / loud.mean()).unsqueeze(2)).mean()
