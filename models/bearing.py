@@ -6,7 +6,8 @@ from torch import nn
 from .directions import REACH, Directions
 from .streaming.state import State
 
-SOURCES, EXPECTATIONS = 2, 4  # the voice, and all the rest
+SOURCES = 2  # the voice, and all the rest
+EXPECTATIONS = 4  # of what both ears hear
 
 
 class Bearing(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 from ..runtime.errors import HearloopError
 from ..runtime.windows import window_pair
 from .bands import erb_filters
-from .bearing import Bearing
+from .bearing import EXPECTATIONS, Bearing
 from .directions import KINDS, Directions
 from .features import BinauralSpectrum, CompressedSpectrum
 from .harmonics import Harmonics
@@ -23,7 +23,6 @@ from .widening import widened
 # Of the attention: past frames, and values per band and head in queries and keys.
 MEMORY, HEADS, QUERY = 100, 4, 2
 SPECTRA_OF_PITCHES = 2  # that lead back from them
-EXPECTATIONS = 4  # of directions
 
 
 class DualPath(nn.Module):
