@@ -52,19 +52,17 @@ def until_moved(engine, each):
 def test_the_output_is_that_of_a_stream_without_interruption(patience, rng):
     bundle = load_bundle("enhance-small")
     engine, steady = AutoEngine(bundle, patience_steps=patience), OrtEngine(bundle)
-    source, errors, largest = frames(engine, rng), [], []
+    source, worst = frames(engine, rng), []
     assert engine.name == "ort"
 
     def step(_):
         inputs = next(source)
         found, expected = engine.step(inputs), steady.step(inputs)
         for name, values in expected.items():
-            errors.append(np.abs(found[name] - values).max())
-            largest.append(np.abs(values).max())
+            worst.append(np.abs(found[name] - values).max() / np.abs(values).max())
 
     assert until_moved(engine, step) > patience
-    # How long it takes to move depends on the load; beside a quiet frame by chance, rounding would look large.
-    assert max(errors) < 1e-4 * max(largest)
+    assert max(worst) < 1e-4
     assert engine.note == ""
     for name, values in steady.save_state().items():
         np.testing.assert_allclose(engine.save_state()[name], values, rtol=1e-3, atol=1e-4)
