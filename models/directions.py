@@ -57,8 +57,9 @@ class Directions(nn.Module):
         self.expect = nn.Linear(2 * found, expectations * delays)
         self.to_bins = nn.Linear(delays, KINDS * REACH)
         self.to_channels = nn.Conv2d(expectations * stride, channels, 1)
-        turns = turns_of(delays, SAMPLE_RATE / window_pair(window).n_fft)
-        certain = turns / (1 + SAMPLE_RATE / window_pair(window).n_fft * torch.arange(REACH) / FAINT_HZ)
+        bin_hz = SAMPLE_RATE / window_pair(window).n_fft
+        turns = turns_of(delays, bin_hz)
+        certain = turns / (1 + bin_hz * torch.arange(REACH) / FAINT_HZ)
         with torch.no_grad():
             self.to_delays.weight.copy_(functional.normalize(certain.flatten(1), dim=1))
             self.to_bins.weight.copy_(turns.flatten(1).T / math.sqrt(delays))
