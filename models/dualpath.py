@@ -6,18 +6,16 @@ from itertools import accumulate
 import torch
 from torch import nn
 
-from ..runtime.errors import HearloopError
 from ..runtime.windows import window_pair
 from .bands import erb_filters
-from .bearing import EXPECTATIONS, Bearing
-from .directions import KINDS, Directions
-from .features import BinauralSpectrum, CompressedSpectrum
+from .features import KINDS, BinauralSpectrum, CompressedSpectrum
 from .harmonics import Harmonics
 from .streaming.compose import Chain, Residual
 from .streaming.conv2d import CausalConv2d
 from .streaming.frame_attention import FrameAttention
 from .streaming.recurrent import FrequencyGRU, TimeGRU
 from .streaming.state import State
+from .whereabouts import Whereabouts
 from .widening import widened
 
 # Of the attention: past frames, and values per band and head in queries and keys.
@@ -51,10 +49,10 @@ class DualPath(nn.Module):
     pitches : int
         If above zero, `Harmonics` of so many pitches adds to the encoder what it finds; nothing until it is trained.
     delays : int
-        If above zero, of a network with two ears and two blocks or more: `Directions` of so many delays adds to the
-        encoder what it finds, and `Bearing` before the last block; nothing until they are trained.
+        If above zero, of a network with two ears: `Whereabouts` with so many directions adds to the encoder and to the
+        steering what it finds; nothing until it is trained.
 
-    State: {"level", "encoder", "blocks", "decoder"}, and with delays {"directions", "bearing"}.
+    State: {"level", "encoder", "blocks", "decoder"}, and with delays "whereabouts".
     """
 
     channels_in = 1
@@ -72,9 +70,6 @@ class DualPath(nn.Module):
         delays: int = 0,
     ):
         super().__init__()
-        if delays and (self.channels_in != 2 or blocks + attentive < 2):
-            found = f"{self.channels_in} channels and {blocks + attentive} blocks"
-            raise HearloopError(f"{delays} delays with {found}; expected two channels, and at least two blocks")
         self.window = window
         bins = window_pair(window).bins
         stride = 4 if bins > 128 else 2
@@ -86,8 +81,6 @@ class DualPath(nn.Module):
             nn.PReLU(channels),
         )
         self.harmonics = Harmonics(channels, pitches, SPECTRA_OF_PITCHES, window, stride) if pitches else None
-        self.directions = Directions(channels, delays, 1, EXPECTATIONS, window, stride) if delays else None
-        self.bearing = Bearing(channels, hidden, delays, window, stride) if delays else None
         self.encoder = _convolution_block(channels, wide)
         filters = erb_filters(wide, bands, 16000)
         self.compress = nn.Parameter(filters.clone())
@@ -98,6 +91,7 @@ class DualPath(nn.Module):
         self.blocks = Chain(*[layer for group in groups for layer in group])
         self.ends = [str(end - 1) for end in accumulate(map(len, groups))]  # the last layer of each block
         self.bands = bands
+        self.whereabouts = Whereabouts(channels, hidden, 1 + len(self.ends), delays, window, stride) if delays else None
         self.to_channels = nn.Linear(hidden, channels)
         self.expand = nn.Parameter((filters / filters.sum(1, keepdim=True)).T.clone())
         self.skip = nn.Conv2d(channels, channels, 1)
@@ -111,12 +105,9 @@ class DualPath(nn.Module):
             "blocks": self.blocks.initial_state(batch),
             "decoder": self.decoder.initial_state(batch),
         }
-        if self.directions is None or self.bearing is None:
-            return state
-        return state | {
-            "directions": self.directions.initial_state(batch),
-            "bearing": self.bearing.initial_state(batch),
-        }
+        if self.whereabouts is not None:
+            state["whereabouts"] = self.whereabouts.initial_state(batch)
+        return state
 
     def translated(self, held: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Weights of such a network with fewer channels as those of this one; any other ones as they are."""
@@ -128,32 +119,35 @@ class DualPath(nn.Module):
         """Spectrum [B, channels_in, T, 257, 2] and state -> [B, values, T, 257] and the next state.
 
         `steering` [B, 2 hidden, 1, bands + blocks], where given, is by how much more than one time every feature is
-        taken, and then what is added to it: of every band before the blocks, of all bands alike after each block.
+        taken, and then what is added to it: of every band before the blocks, of all bands alike after each block. With
+        delays a last column is the voice whose direction is sought.
         """
         following: dict[str, State] = {}
         features, following["level"] = self.features(spectrum, state["level"])
         wide = self.split(features)
         if self.harmonics is not None:
             wide = wide + self.harmonics(self.features.magnitudes(features, self.channels_in))
-        if self.directions is not None:
-            heard, following["directions"] = self.directions(features[:, -KINDS:], None, state["directions"])
-            wide = wide + heard
+        columns = None if steering is None else steering.permute(0, 2, 3, 1)  # [B, 1, bands + blocks, 2 hidden]
+        if self.whereabouts is not None and columns is not None:
+            columns, sought = columns[:, :, :-1], columns[:, 0, -1]
+            magnitudes = self.features.magnitudes(features, self.channels_in)
+            from_there, turned, following["whereabouts"] = self.whereabouts(
+                magnitudes, features[:, -KINDS:], sought, state["whereabouts"]
+            )
+            wide = wide + from_there
+            before, after = turned.split([1, len(self.ends)], dim=2)
+            columns = torch.cat([columns[:, :, : self.bands] + before, columns[:, :, self.bands :] + after], dim=2)
         wide, following["encoder"] = self.encoder(wide, state["encoder"])
         narrow = self.to_hidden((wide @ self.compress).permute(0, 2, 3, 1))
         by_block: dict[str, torch.Tensor] = {}
-        if steering is not None:
-            first, *others = steering.permute(0, 2, 3, 1).split([self.bands] + len(self.ends) * [1], dim=2)
+        if columns is not None:
+            first, *others = columns.split([self.bands] + len(self.ends) * [1], dim=2)
             narrow, by_block = _steered(narrow, first), dict(zip(self.ends, others, strict=True))
         following["blocks"] = {}
         for name, layer in self.blocks.named_children():
             narrow, following["blocks"][name] = layer(narrow, state["blocks"][name])
             if name in by_block:
                 narrow = _steered(narrow, by_block[name])
-            if self.bearing is not None and name == self.ends[-2]:
-                heard, further, following["bearing"] = self.bearing(
-                    narrow, features[:, -KINDS:], self.expand, self.compress, state["bearing"]
-                )
-                wide, narrow = wide + heard, narrow + further
         mixed = self.skip(wide) + self.to_channels(narrow).permute(0, 3, 1, 2) @ self.expand
         mixed, following["decoder"] = self.decoder(mixed, state["decoder"])
         return self.mask(mixed), {name: following[name] for name in state if name in following}

@@ -9,6 +9,7 @@ from .streaming.state import State
 
 COMPRESSION = 0.3
 SILENCE_DBFS = -90.0
+KINDS = 3  # of what tells directions apart, see `BinauralSpectrum`
 LEAST_POWER = 1e-6  # of a bin, at a level of one
 
 
@@ -68,7 +69,7 @@ class BinauralSpectrum(CompressedSpectrum):
     @staticmethod
     def of_a_bin(channels: int) -> int:
         """How many features a bin has."""
-        return 3 * channels + 3
+        return 3 * channels + KINDS
 
     def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Spectrum [B, 2, T, F, 2] -> features [B, 9, T, F]."""

@@ -43,10 +43,11 @@ def merge_bands(channels: int, channels_out: int, bins: int, stride: int) -> Cau
 class Steering(nn.Module):
     """Embedding of a voice [B, E] -> map [B, channels, 1, bands] that the features are multiplied with.
 
-    With `rank` no more is seen of the embedding than so many sums of it.
+    With `rank` no more is seen of the embedding than so many sums of it. With `wanted` a last column is added, sums of
+    the whole embedding: who is looked for.
     """
 
-    def __init__(self, embedding: int, channels: int, bands: int, rank: int = 0):
+    def __init__(self, embedding: int, channels: int, bands: int, rank: int = 0, wanted: bool = False):
         super().__init__()
         self.channels = channels
         size = channels * bands
@@ -56,9 +57,15 @@ class Steering(nn.Module):
             else nn.Linear(embedding, size)
         )
         self.norm = nn.LayerNorm(channels * bands)
+        self.wanted = nn.Linear(embedding, channels, bias=False) if wanted else None
+        if self.wanted is not None:
+            nn.init.normal_(self.wanted.weight)  # sums of about one, of an embedding of unit norm
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.linear(embedding)).unflatten(-1, (self.channels, 1, -1))
+        map_ = self.norm(self.linear(embedding)).unflatten(-1, (self.channels, 1, -1))
+        if self.wanted is None:
+            return map_
+        return torch.cat([map_, self.wanted(embedding).unflatten(-1, (self.channels, 1, 1))], dim=-1)
 
 
 class CausalGridNet(nn.Module):

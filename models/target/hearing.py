@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from ..bearing import Bearing
 from ..frontend import enhance, stft_on
+from ..whereabouts import Whereabouts
 from .enroll import unit_norm
 
 
@@ -35,10 +35,10 @@ class Hearing(nn.Module):
         self.enroll.train(mode and self.enroll_learns)
         return self
 
-    def bearing(self) -> Bearing:
+    def whereabouts(self) -> Whereabouts:
         """What looks for the direction of the voice; only of a target network that does."""
-        assert isinstance(self.target.bearing, Bearing)
-        return self.target.bearing
+        assert isinstance(self.target.whereabouts, Whereabouts)
+        return self.target.whereabouts
 
     def forward(
         self, mixture: torch.Tensor, *looks: tuple[torch.Tensor, torch.Tensor]

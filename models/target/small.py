@@ -49,8 +49,9 @@ class TargetSmall(DualPath):
         ears = self.channels_in
         super().__init__(channels, hidden, bands, blocks, attentive, 2 * ears, window, pitches, delays)
         columns = bands + len(self.ends)
-        self.extra_inputs = (Port("embedding", "embedding", (1, 2 * hidden, 1, columns), "map of the chosen voice"),)
-        self.steering = Steering(embedding, 2 * hidden, columns, rank)
+        shape = (1, 2 * hidden, 1, columns + (delays > 0))
+        self.extra_inputs = (Port("embedding", "embedding", shape, "map of the chosen voice"),)
+        self.steering = Steering(embedding, 2 * hidden, columns, rank, wanted=delays > 0)
         assert self.mask.bias is not None
         with torch.no_grad():
             # Any voice changes the features a little to begin with, and an untrained model passes its input.

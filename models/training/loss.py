@@ -51,8 +51,9 @@ class TargetLossWeights(LossWeights):
     alignment : distance of the embedding of a noisy look from that of the same look without noise and others
     contrast, temperature : how badly a noisy look finds the clean look of its talker among those of the batch, and how
         much a difference in likeness counts there: the more, the lower
-    whose : cross entropy of what a network that looks for the direction of the voice takes for its share of each band
-    told_share : of the items, in which it is told the true shares instead
+    whose : cross entropies of a network that looks for the direction of the voice: between directions in a scene, and
+        between the voices of a batch, by what is heard from where each is
+    told_share : of the items, in which it is told the true direction
     """
 
     alignment: float = 0.0

@@ -20,10 +20,10 @@ from hearloop.models.training.loop import Training
 from hearloop.models.training.loss import TargetLossWeights
 from hearloop.models.training.machines import open_fabric, run_on
 from hearloop.models.training.settings import Settings
-from hearloop.models.training.shares import share_error, shares_of
 from hearloop.models.training.talker_loss import SeparateLossWeights
 from hearloop.models.training.tasks import enroll, open_task, separate, target
 from hearloop.models.training.voice_loss import EnrollLossWeights, alignment, contrast
+from hearloop.models.training.whereabouts import direction_error
 from hearloop.runtime.errors import HearloopError
 
 SETTINGS = Settings(steps=4, batch=2, seconds=0.5, validate_every=2, warmup_steps=0)
@@ -284,21 +284,18 @@ def test_an_enrolment_network_that_does_not_learn_stays_as_it_is(starter, learne
         open_task(replace(configuration, loss=TargetLossWeights(contrast=1.0)), *starter)
 
 
-def test_bands_belong_to_the_target_as_far_as_it_is_in_them(starter):
+def test_a_network_is_asked_where_the_target_is(starter):
     seeking = {"channels": 4, "hidden": 8, "bands": 8, "blocks": 2, "embedding": 8, "delays": 4}
     loss = TargetLossWeights(spectral=0, si_sdr=0, snr=1, whose=1, told_share=0.5)
     configuration = replace(TARGET, model="target-small", config=seeking, loss=loss)
     task = open_task(configuration, *starter)
     torch.manual_seed(0)
     network, items = task.build(), task.simulator.items(1, 0, 3, 8000)
-    bearing, target = network.bearing(), torch.from_numpy(items.target)
-    shares, power = shares_of(target, 2 * target, network, bearing.bands, bearing.width)
-    loud = power > 1e-5
-    torch.testing.assert_close(shares[:, :, 0][loud], torch.full_like(shares[:, :, 0][loud], 0.5), atol=1e-3, rtol=0)
-    torch.testing.assert_close(shares.sum(2), torch.ones_like(power))
-    assert share_error(shares, shares, power) < share_error(1 - shares.flip(2) * 0.2, shares, power)
-    task.loss(network)(network, items).backward()
-    assert bearing.whose.weight.grad.abs().max() > 0
+    error = task.loss(network)
+    error(network, items).backward()
+    assert network.target.steering.wanted.weight.grad.abs().max() > 0
+    there = error.finder(torch.from_numpy(items.mixture), torch.from_numpy(items.target))
+    assert direction_error(20 * there, there) < direction_error(20 * there.flip(-1), there)
     with pytest.raises(HearloopError, match="target looks for no directions"):
         open_task(replace(TARGET, loss=loss), *starter).build()
 

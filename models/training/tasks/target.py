@@ -15,9 +15,9 @@ from ...simulation.validation import scene_validation_set
 from ...target.hearing import Hearing
 from ..configuration import TargetConfiguration
 from ..loss import Loss, TargetLossWeights
-from ..shares import share_error, shares_of
 from ..validate import share_of
 from ..voice_loss import alignment, contrast
+from ..whereabouts import Finder, direction_error, voice_error
 from .task import ItemLoss, Measures, Task
 
 SCENES, REOPENING = 24, 8  # of validation
@@ -43,7 +43,7 @@ class Target(Task):
     def build(self) -> nn.Module:
         networks = {name: build(part["model"], **part["config"]) for name, part in self.parts.items()}
         terms = (self.weights.whose, self.weights.told_share)
-        if any(terms) and getattr(networks["target"], "bearing", None) is None:
+        if any(terms) and getattr(networks["target"], "whereabouts", None) is None:
             raise HearloopError(
                 f"whose and told_share are {terms} and {self.configuration.model} looks for no directions; "
                 "expected zero, or delays in [config]"
@@ -51,7 +51,8 @@ class Target(Task):
         return Hearing(**networks, enroll_learns=self.enroll_learns, blur=self.blur)
 
     def loss(self, network: nn.Module) -> ItemLoss:
-        return TargetLoss(self.weights, str(network.window))
+        assert isinstance(network, Hearing)
+        return TargetLoss(self.weights, network)
 
     def measure(self, network: nn.Module, fabric: Fabric) -> Measures:
         scenes, reopening = (share_of(part, fabric) for part in (self.validation.scenes, self.validation.reopening))
@@ -68,10 +69,13 @@ class Target(Task):
 class TargetLoss(ItemLoss):
     """Each ear counts like an item of its own, which keeps the difference between them; and terms of the embeddings."""
 
-    def __init__(self, weights: TargetLossWeights, window: str):
+    def __init__(self, weights: TargetLossWeights, network: Hearing):
         super().__init__()
         self.weights = weights
-        self.distance = Loss(weights, window)
+        self.distance = Loss(weights, str(network.window))
+        self.finder = None
+        if weights.whose or weights.told_share:
+            self.finder = Finder(network.whereabouts().delays, str(network.window))
 
     def forward(self, network: nn.Module, items: SceneItems) -> torch.Tensor:
         mixture, target, look, clean_look, samples, talker = map(
@@ -80,15 +84,15 @@ class TargetLoss(ItemLoss):
         )
         compared = self.weights.alignment > 0 or self.weights.contrast > 0
         looks = [(look, samples), (clean_look, samples)] if compared else [(look, samples)]
-        seeks = self.weights.whose > 0 or self.weights.told_share > 0
-        if seeks:
-            bearing = network.bearing()
-            shares, power = shares_of(target, mixture, network, bearing.bands, bearing.width)
-            bearing.tell(shares, torch.rand(len(mixture), device=mixture.device) < self.weights.told_share)
+        if self.finder is not None:
+            where = network.whereabouts()
+            there = self.finder(mixture, target)
+            where.tell(there, torch.rand(len(mixture), device=mixture.device) < self.weights.told_share)
         estimate, voices = network(mixture, *looks)
         loss = self.distance(*(ears.flatten(0, 1)[:, None] for ears in (estimate, target)), mixture.flatten(0, 1))
-        if seeks:
-            loss = loss + self.weights.whose * share_error(bearing.said, shares, power)
+        if self.finder is not None:
+            error = direction_error(where.said, there) + voice_error(where, there, talker)
+            loss = loss + self.weights.whose * error
         if not compared:
             return loss
         noisy, clean = voices
