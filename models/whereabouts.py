@@ -8,12 +8,11 @@ from torch.nn import functional
 
 from ..runtime.errors import HearloopError
 from ..runtime.windows import window_pair
-from .harmonics import REACH, combs
+from .harmonics import REACH, SAMPLE_RATE, combs
 from .streaming.average import ExponentialAverage
 from .streaming.recurrent import TimeGRU
 from .streaming.state import State
 
-SAMPLE_RATE = 16000
 LONGEST_DELAY_S = 8e-4  # around a large head
 SHADOW = 0.8  # of the level at the far ear, at the reach and from the side
 LATELY_S = 2.0
