@@ -46,9 +46,11 @@ def alignment(noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
 def contrast(noisy: torch.Tensor, clean: torch.Tensor, talker: torch.Tensor, temperature: float) -> torch.Tensor:
     """How badly a noisy look finds the clean look of its talker among those of the batch: a cross entropy, scalar.
 
-    Embeddings [B, E] of unit norm, numbers of the talkers [B]. Other looks of the same talker do not count. Van den
-    Oord et al., "Representation learning with contrastive predictive coding", 2018.
+    Embeddings [B, E], numbers of the talkers [B]. Other looks of the same talker do not count. Van den Oord et al.,
+    "Representation learning with contrastive predictive coding", 2018. Raises HearloopError if there is one item only.
     """
+    if len(talker) < 2:
+        raise HearloopError("a process has one item of a step; expected a larger training.batch, to compare it")
     likeness = noisy @ clean.T / temperature
     same = (talker[:, None] == talker[None, :]) & ~torch.eye(len(talker), dtype=torch.bool, device=talker.device)
     own = torch.arange(len(talker), device=talker.device)

@@ -152,11 +152,22 @@ def test_the_enrolment_learns_from_what_is_heard_and_from_each_term_of_the_embed
         torch.testing.assert_close(twice, 2 * more, rtol=1e-2, atol=1e-2 * float(more.abs().max()))
 
 
-def test_contrast_needs_others_to_compare_with(starter):
-    task = open_task(replace(TARGET, loss=TargetLossWeights(contrast=1.0)), *starter)
+SEEKING = {"channels": 4, "hidden": 8, "bands": 8, "blocks": 2, "embedding": 8, "delays": 4}
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        replace(TARGET, loss=TargetLossWeights(contrast=1.0)),
+        replace(TARGET, model="target-small", config=SEEKING, loss=TargetLossWeights(whose=1.0)),
+    ],
+    ids=["contrast", "whose"],
+)
+def test_voices_need_others_to_compare_with(configuration, starter):
+    task = open_task(configuration, *starter)
     network = task.build()
     loss, items = task.loss(network), task.simulator.items(1, 0, 1, 8000)
-    with pytest.raises(HearloopError, match=r"loss\.contrast is 1\.0 and a process has one item"):
+    with pytest.raises(HearloopError, match=r"a process has one item of a step; expected a larger training\.batch"):
         loss(network, items)
 
 
@@ -285,9 +296,8 @@ def test_an_enrolment_network_that_does_not_learn_stays_as_it_is(starter, learne
 
 
 def test_a_network_is_asked_where_the_target_is(starter):
-    seeking = {"channels": 4, "hidden": 8, "bands": 8, "blocks": 2, "embedding": 8, "delays": 4}
     loss = TargetLossWeights(spectral=0, si_sdr=0, snr=1, whose=1, told_share=0.5)
-    configuration = replace(TARGET, model="target-small", config=seeking, loss=loss)
+    configuration = replace(TARGET, model="target-small", config=SEEKING, loss=loss)
     task = open_task(configuration, *starter)
     torch.manual_seed(0)
     network, items = task.build(), task.simulator.items(1, 0, 3, 8000)

@@ -99,11 +99,6 @@ class TargetLoss(ItemLoss):
         if self.weights.alignment:
             loss = loss + self.weights.alignment * alignment(noisy, clean)
         if self.weights.contrast:
-            if len(talker) < 2:
-                raise HearloopError(
-                    f"loss.contrast is {self.weights.contrast} and a process has one item of a step; "
-                    "expected a larger training.batch, to compare it with others"
-                )
             loss = loss + self.weights.contrast * contrast(noisy, clean, talker, self.weights.temperature)
         return loss
 
