@@ -28,11 +28,19 @@ from hearloop.runtime.spectral_frames import SpectralFrames
 from hearloop.runtime.states import load_model
 
 LONGEST_S = 120
+# Of the input: what rounding makes of a mask that is computed in two ways. The largest of 12,000 frames was 2.4e-7.
+ROUNDING = 5e-7
 
 
 def frames(engine, random):
     while True:
         yield {name: random.standard_normal(array.shape).astype(np.float32) for name, array in engine.inputs.items()}
+
+
+def difference(found, expected, inputs):
+    """Of two outputs for one frame, against its input: noise is suppressed by 50 dB, and errors of a mask are not."""
+    heard = max(np.abs(values).max() for values in inputs.values())
+    return max(np.abs(found[name] - values).max() for name, values in expected.items()) / heard
 
 
 def until_moved(engine, each):
@@ -57,12 +65,10 @@ def test_the_output_is_that_of_a_stream_without_interruption(patience, rng):
 
     def step(_):
         inputs = next(source)
-        found, expected = engine.step(inputs), steady.step(inputs)
-        for name, values in expected.items():
-            worst.append(np.abs(found[name] - values).max() / np.abs(values).max())
+        worst.append(difference(engine.step(inputs), steady.step(inputs), inputs))
 
     assert until_moved(engine, step) > patience
-    assert max(worst) < 1e-4
+    assert max(worst) < ROUNDING
     assert engine.note == ""
     for name, values in steady.save_state().items():
         np.testing.assert_allclose(engine.save_state()[name], values, rtol=1e-3, atol=1e-4)
@@ -85,8 +91,7 @@ def test_what_is_done_to_the_stream_meanwhile_is_done_to_its_follower(rng):
         found, expected = engine.step(inputs), steady.step(inputs)
         if count % 13 == 0:
             saved = steady.save_state()
-        for name, values in expected.items():
-            np.testing.assert_allclose(found[name], values, atol=1e-4 * np.abs(values).max())
+        assert difference(found, expected, inputs) < ROUNDING
 
     until_moved(engine, step)
 
