@@ -54,6 +54,8 @@ class TargetLossWeights(LossWeights):
     whose : cross entropies of a network that looks for the direction of the voice: between directions in a scene, and
         between the voices of a batch, by what is heard from where each is
     told_share : of the items, in which it is told the true direction
+    pauses : what is left of the mixture while the target is silent, in dB; see `ear_loss`
+    level_difference, phase_difference : errors of the differences between the ears, in dB and from 0 to 2
     """
 
     alignment: float = 0.0
@@ -61,9 +63,15 @@ class TargetLossWeights(LossWeights):
     temperature: float = 0.1
     whose: float = 0.0
     told_share: float = 0.0
+    pauses: float = 0.0
+    level_difference: float = 0.0
+    phase_difference: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        ears = (self.pauses, self.level_difference, self.phase_difference)
+        if min(ears) < 0:
+            raise HearloopError(f"pauses, level_difference and phase_difference are {ears}; expected none below zero")
         if self.whose < 0 or not 0 <= self.told_share <= 1:
             raise HearloopError(
                 f"whose is {self.whose}, told_share is {self.told_share}; expected zero or more, and at most one"

@@ -90,7 +90,8 @@ def _learns(name: str) -> tuple[nn.Module, nn.Module, Callable[[], Any]]:
         enroll = ENROLLMENT[name]
         network = Hearing(build(name, **CONFIGS[name]), build(enroll, **CONFIGS[enroll]), blur=0.5)
         told = {"whose": 1.0, "told_share": 0.5} if name == "target-small" else {}
-        weights = TargetLossWeights(spectral=1, si_sdr=1, snr=1, alignment=1, contrast=1, **told)
+        ears = {"pauses": 1.0, "level_difference": 1.0, "phase_difference": 1.0}
+        weights = TargetLossWeights(spectral=1, si_sdr=1, snr=1, alignment=1, contrast=1, **ears, **told)
         return network, TargetLoss(weights, network), _scenes
     network = build(name, **CONFIGS[name])
     return network, EnhanceLoss(ALL_TERMS, network.window), lambda: _sound(2, 2)

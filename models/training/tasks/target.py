@@ -14,7 +14,8 @@ from ...simulation.scenes import Scene, SceneItems, SceneSimulator
 from ...simulation.validation import scene_validation_set
 from ...target.hearing import Hearing
 from ..configuration import TargetConfiguration
-from ..loss import Loss, TargetLossWeights
+from ..ear_loss import interaural_errors, pause_leakage_db
+from ..loss import SILENT_ENERGY, Loss, TargetLossWeights
 from ..validate import share_of
 from ..voice_loss import alignment, contrast
 from ..whereabouts import Finder, direction_error, voice_error
@@ -90,6 +91,7 @@ class TargetLoss(ItemLoss):
             where.tell(there, torch.rand(len(mixture), device=mixture.device) < self.weights.told_share)
         estimate, voices = network(mixture, *looks)
         loss = self.distance(*(ears.flatten(0, 1)[:, None] for ears in (estimate, target)), mixture.flatten(0, 1))
+        loss = loss + self._at_the_ears(estimate, target, mixture, str(network.window))
         if self.finder is not None:
             error = direction_error(where.said, there) + voice_error(where, there, talker)
             loss = loss + self.weights.whose * error
@@ -101,6 +103,20 @@ class TargetLoss(ItemLoss):
         if self.weights.contrast:
             loss = loss + self.weights.contrast * contrast(noisy, clean, talker, self.weights.temperature)
         return loss
+
+    def _at_the_ears(
+        self, estimate: torch.Tensor, target: torch.Tensor, mixture: torch.Tensor, window: str
+    ) -> torch.Tensor:
+        """What leaks in pauses, and what is wrong between the ears: [B, 2, N] each -> scalar."""
+        weights, error = self.weights, estimate.new_zeros(len(estimate))
+        level = mixture.square().mean((1, 2), keepdim=True).clamp_min(SILENT_ENERGY).rsqrt()
+        estimate, target, mixture = estimate * level, target * level, mixture * level
+        if weights.pauses:
+            error = error + weights.pauses * pause_leakage_db(estimate, target, mixture)
+        if weights.level_difference or weights.phase_difference:
+            levels, phases = interaural_errors(estimate, target, window)
+            error = error + weights.level_difference * levels + weights.phase_difference * phases
+        return error.mean()
 
 
 @torch.no_grad()
