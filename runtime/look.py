@@ -1,17 +1,17 @@
 """Whether a look at somebody can be used: is it long enough, loud enough, whole, and does somebody in front speak?
 
-A look is what the ears' microphones hear while the wearer faces a person. That person is straight ahead, so their
-voice reaches both ears at the same time and equally loud, whatever else there is; see Veluri et al., "Look Once to
-Hear", CHI 2024.
+A look is what the ears' microphones hear while the wearer faces a person. That person is straight ahead, or nearly so
+(`facing`), so their voice reaches both ears at the same time and equally loud, whatever else there is; see Veluri et
+al., "Look Once to Hear", CHI 2024.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter
 from scipy.signal import resample_poly
 
 from .errors import AudioError
+from .facing import HOP, LEAST_FRONTAL, faced, frontal_share, interaural
 from .processor import Processor
 from .resample import ratio
 
@@ -21,13 +21,8 @@ QUIETEST_DBFS = -60.0
 CLIPPED = 0.999
 CLIPPED_SHARE = 1e-3
 LEAST_SPEECH_S = 0.3
-LEAST_FRONTAL = 0.08
 SPEECH_MODEL = "enhance-small"
 SPEECH_DB = -6.0  # of a frame with a voice this much at least is left by the model that removes noise
-FRAME, HOP = 512, 128
-FRONTAL_HZ = (250.0, 1500.0)  # below the ears hardly differ, above a phase has several meanings
-FRONTAL_ITD_S, FRONTAL_ILD_DB = 0.13e-3, 4.0  # about 10 degrees to either side
-COHERENCE = 0.9  # of the ears in a bin that one talker dominates
 
 
 @dataclass(frozen=True)
@@ -37,7 +32,7 @@ class Look:
     seconds, level_dbfs : of the recording; the level is the RMS of both ears
     clipped_share : samples at full scale, 0..1
     speech_s : seconds in which a voice stands out
-    frontal_share : of the frames with sound, those that come mostly from straight ahead (or behind), 0..1
+    frontal_share : of the frames with sound, those that come mostly from where somebody in front is (or behind), 0..1
     problems : what is wrong, each with what to do about it; none: the look can be used
     """
 
@@ -82,7 +77,7 @@ def check_look(look: np.ndarray, sample_rate: int) -> Look:
     if seconds >= SHORTEST_S and level_dbfs > QUIETEST_DBFS:
         p, q = ratio(sample_rate, RATE)
         heard = (resample_poly(look, p, q, axis=1) if p != q else look).astype(np.float32)
-        speech_s, frontal = _speech_s(heard), _frontal_share(heard)
+        speech_s, frontal = _speech_s(heard), frontal_share(interaural(faced(heard, RATE), RATE))
         problems += _voice(speech_s, frontal)
     return Look(seconds, level_dbfs, clipped, speech_s, frontal, tuple(problems))
 
@@ -138,24 +133,3 @@ def _speech_s(heard: np.ndarray) -> float:
 def _energies(sound: np.ndarray) -> np.ndarray:
     whole = sound.shape[1] // HOP * HOP
     return np.square(sound[:, :whole], dtype=np.float64).reshape(2, -1, HOP).sum(axis=(0, 2))
-
-
-def _frontal_share(heard: np.ndarray) -> float:
-    """Share of the frames with sound in which most of what is coherent at the ears comes from the median plane."""
-    frames = np.lib.stride_tricks.sliding_window_view(heard, FRAME, axis=1)[:, ::HOP]
-    spectra = np.fft.rfft(frames * np.hanning(FRAME).astype(np.float32))
-    frequencies = np.fft.rfftfreq(FRAME, 1 / RATE)
-    inside = (frequencies > FRONTAL_HZ[0]) & (frequencies < FRONTAL_HZ[1])
-    left, right, frequencies = spectra[0][:, inside], spectra[1][:, inside], frequencies[inside]
-    cross = left * right.conj()
-    smooth = (5, 3)  # frames and bins: 40 ms and 94 Hz, the extent of a piece of a voice
-    cross = uniform_filter(cross.real, smooth) + 1j * uniform_filter(cross.imag, smooth)
-    powers = [uniform_filter(np.abs(ear) ** 2, smooth) + 1e-15 for ear in (left, right)]
-    frontal = (np.abs(np.angle(cross)) < 2 * np.pi * frequencies * FRONTAL_ITD_S) & (
-        np.abs(10 * np.log10(powers[0] / powers[1])) < FRONTAL_ILD_DB
-    )
-    weight = np.sqrt(powers[0] + powers[1]) * (np.abs(cross) > COHERENCE * np.sqrt(powers[0] * powers[1]))
-    energy = (powers[0] + powers[1]).sum(axis=1)
-    active = energy > 0.05 * np.percentile(energy, 90)
-    shares = (weight * frontal).sum(axis=1)[active] / (weight.sum(axis=1)[active] + 1e-12)
-    return float(np.mean(shares > 0.5))

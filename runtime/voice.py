@@ -11,6 +11,7 @@ from .bundle import STEERING, Bundle, load_bundle
 from .bundle_info import BundleInfo, Port
 from .engine import open_engine
 from .errors import AudioError, BundleError, HearloopError
+from .facing import faced
 from .frontend import Analysis
 from .resample import ratio
 
@@ -32,7 +33,7 @@ class Voice:
 
 
 def hear_voice(look: np.ndarray, sample_rate: int, model: str | Path | Bundle = "enroll", engine: str = "ort") -> Voice:
-    """The embedding of the voice that speaks in front of the wearer.
+    """The embedding of the voice that speaks in front of the wearer, within 30 degrees (`facing`).
 
     Parameters
     ----------
@@ -60,6 +61,8 @@ def hear_voice(look: np.ndarray, sample_rate: int, model: str | Path | Bundle = 
         raise AudioError(f"the look has shape {look.shape}; model {info.name!r} expects ({info.channels_in}, samples)")
     p, q = ratio(sample_rate, info.sample_rate)
     heard = (resample_poly(look, p, q, axis=1) if p != q else look).astype(np.float32)
+    if info.channels_in == 2:
+        heard = faced(heard, info.sample_rate)
     frames = heard.shape[1] // info.frame
     if not frames:
         raise AudioError(f"the look has {look.shape[1]} samples at {sample_rate} Hz; expected one frame at least")

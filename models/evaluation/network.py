@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from ...runtime.errors import HearloopError
+from ...runtime.facing import faced
 from ...runtime.voice import Voice
 from ...runtime.windows import window_pair
 from ..frontend import Stft
 from ..simulation.corpus import SAMPLE_RATE
+from ..target.gridnet import Steering
 from ..training.checkpoint import model_of_checkpoint, read_checkpoint
 
 PIECE_FRAMES = 500
@@ -51,18 +53,18 @@ class NetworkOfCheckpoint:
         return delayed.flatten(0, 1)[:, self._late : self._late + samples].numpy()
 
     def _steered(self, voice: Voice) -> torch.Tensor:
-        steering = self._model.get_submodule("steering")
-        size = steering.get_submodule("linear").in_features
-        if len(voice.embedding) != size:
+        steering, values = self._model.get_submodule("steering"), len(voice.embedding)
+        assert isinstance(steering, Steering)
+        if values != steering.embedding:
             raise HearloopError(
-                f"model {self.name!r} takes embeddings of {size} values, {voice.model!r} gives {len(voice.embedding)}"
+                f"model {self.name!r} takes embeddings of {steering.embedding} values, {voice.model!r} gives {values}"
             )
         return steering(torch.tensor(voice.embedding)[None])
 
     @torch.no_grad()
     def hear_voice(self, look: np.ndarray) -> Voice:
         """A look float32 [2, samples] -> what the model, of task "enroll", knows of the voice at the end of it."""
-        stft = Stft(str(self._model.window))
+        stft, look = Stft(str(self._model.window)), faced(look, SAMPLE_RATE)
         whole = look.shape[1] // stft.hop_length * stft.hop_length
         return Voice(self._outputs(stft, look[:, :whole])[1][0, 0, -1].numpy(), self.name, "")
 

@@ -49,7 +49,7 @@ class Steering(nn.Module):
 
     def __init__(self, embedding: int, channels: int, bands: int, rank: int = 0, wanted: bool = False):
         super().__init__()
-        self.channels = channels
+        self.embedding, self.channels = embedding, channels
         size = channels * bands
         self.linear = (
             nn.Sequential(nn.Linear(embedding, rank, bias=False), nn.Linear(rank, size))
