@@ -8,6 +8,7 @@ from .corpus import SAMPLE_RATE
 from .equalisation import equalise, random_equaliser
 from .scenes import SceneSimulator, padded
 from .surroundings import Surroundings
+from .turning import turned_to_the_talker
 
 
 class LookItems(NamedTuple):
@@ -68,9 +69,12 @@ class LookSimulator(SceneSimulator):
         colour = random_equaliser(rng, recipe.speech_equalisation_db)
         voices = [equalise(spoken, np.concatenate([colour, microphone]))]
         voices += [self._say(rng, other, (length,), microphone)[0] for other in others]
-        azimuths_deg = rng.uniform(recipe.elsewhere_deg, 360 - recipe.elsewhere_deg, len(voices))
-        azimuths_deg[0] = rng.uniform(-recipe.frontal_deg, recipe.frontal_deg)
+        is_turned = recipe.turned_share > 0 and rng.random() < recipe.turned_share
+        from_deg, to_deg = (0, 180) if is_turned else (recipe.elsewhere_deg, recipe.frontal_deg)
+        azimuths_deg = rng.uniform(from_deg, 360 - from_deg, len(voices))
+        azimuths_deg[0] = rng.uniform(-to_deg, to_deg)
         around = Surroundings(self.heads[rng.integers(len(self.heads))], self._draw_room(rng))
         noise, _ = self._noise(rng, around, length, microphone)
         heard, _ = self._hear(rng, around, voices, azimuths_deg, noise * np.float32(not is_clean))
-        return self._recorded(rng, [heard[:2]])[0]
+        recorded = self._recorded(rng, [heard[:2]])[0]
+        return np.stack(turned_to_the_talker(rng, *recorded)) if is_turned else recorded

@@ -95,6 +95,7 @@ class SceneRecipe(Variation):
     look_s, frontal_deg, elsewhere_deg : the look: how long, how far beside the front the target may stand, and how far
         from the front everybody else stands at least
     clean_look_share : a look without others and noise
+    turned_share : looks at a talker anywhere, turned there by a delay; of those an enrolment network learns from
     ear_mismatch_db : most by which the microphones of both ears differ from one another
     target_talkers : a scene makes as many items, in which one talker after the other is the target
     """
@@ -118,6 +119,7 @@ class SceneRecipe(Variation):
     elsewhere_deg: float = 25.0
     look_talkers: tuple[int, int] = (0, 2)
     clean_look_share: float = 0.05
+    turned_share: float = 0.0
     ear_mismatch_db: float = 1.0
     target_talkers: int = 1
 
