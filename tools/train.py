@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..runtime.errors import HearloopError
 from .material import add_data_arguments, read_materials
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--from",
         dest="start",
-        metavar="WEIGHTS",
+        metavar="[PART=]WEIGHTS",
         action="append",
-        help="begin with the weights of a checkpoint (.pt) or a bundle; again for each of networks that learn together",
+        help="begin with the weights of a checkpoint (.pt) or a bundle; again for each of networks that learn together "
+        "or a part of one, such as target.listener=run/best.pt",
     )
     place = parser.add_argument_group("where it runs")
     place.add_argument("--processes", type=int, default=1, help="one per core or accelerator (default: %(default)s)")
@@ -96,19 +98,27 @@ def _check_weights(args: argparse.Namespace, configuration: "Configuration") -> 
     from ..models.training.checkpoint import read_checkpoint
     from ..runtime.bundle import load_bundle
 
-    for name in args.start or ():
+    for given in args.start or ():
+        _, name = _part_and_file(given)
         read_checkpoint(name) if name.endswith(".pt") else load_bundle(name)
     if teacher := getattr(configuration.loss, "teacher", ""):
         read_dvector(teacher)
 
 
 def start_with(names: Sequence[str]) -> "Callable[[nn.Module], object]":
-    """What fills a new model with weights that are there already, of checkpoints (.pt) and bundles."""
+    """What fills a new model with weights that are there already, of checkpoints (.pt) and bundles.
+
+    Each of them goes where it fits, or to the part that stands before it: "target.listener=run/best.pt".
+    """
     from ..export.restore import restore, restored
     from ..models.training.checkpoint import load_weights, take_over
 
-    def fill(model: "nn.Module") -> None:
-        for name in names:
+    def fill(whole: "nn.Module") -> None:
+        for part, name in map(_part_and_file, names):
+            try:
+                model = whole.get_submodule(part)
+            except AttributeError as error:
+                raise HearloopError(f"--from {part}={name}: the model has no part {part!r} ({error})") from error
             if name.endswith(".pt"):
                 load_weights(model, name)
             elif (other := restored(name)) is not None:
@@ -117,6 +127,12 @@ def start_with(names: Sequence[str]) -> "Callable[[nn.Module], object]":
                 restore(model, name)
 
     return fill
+
+
+def _part_and_file(given: str) -> tuple[str, str]:
+    """Of "PART=WEIGHTS"; weights alone are for the whole model, "". What is no name of a part belongs to the file."""
+    part, sign, name = given.partition("=")
+    return (part, name) if sign and all(word.isidentifier() for word in part.split(".")) else ("", given)
 
 
 def _amounts(material: "Material") -> str:
@@ -135,7 +151,9 @@ def _facts(args: argparse.Namespace, material: "Material") -> dict[str, Any]:
         **({"heads": len(material.heads)} if material.heads else {}),
         "command": shlex.join(["hearloop", *sys.argv[1:]]),
         "machine": f"{accelerator}, {where} processes, torch {torch.__version__}",
-        **({"began_with": ", ".join(Path(name).name for name in args.start)} if args.start else {}),
+        **(
+            {"began_with": ", ".join(Path(_part_and_file(given)[1]).name for given in args.start)} if args.start else {}
+        ),
     }
 
 

@@ -73,6 +73,7 @@ class TargetConfiguration(Configuration):
 
     enroll_model : name of the enrolment network; enroll : arguments of its constructor
     enroll_learns : whether it learns on together with the target network, or stays as it begins
+    learns : with what the names of the weights begin that learn, such as "target.whereabouts."; all of them if empty
     blur : what is added at random to a voice in training, which has the norm one; see `models.target.hearing`
     """
 
@@ -80,6 +81,7 @@ class TargetConfiguration(Configuration):
     enroll_model: str = "enroll"
     enroll: dict[str, Any] = field(default_factory=dict)
     enroll_learns: bool = True
+    learns: str = ""
     blur: float = 0.0
     loss: TargetLossWeights = field(default_factory=TargetLossWeights)
     selection: TargetSelection = field(default_factory=TargetSelection)

@@ -32,6 +32,7 @@ class Target(Task):
         enroll = {"model": configuration.enroll_model, "config": configuration.enroll}
         super().__init__(configuration, {"target": main, "enroll": enroll})
         self.enroll_learns, self.blur = configuration.enroll_learns, configuration.blur
+        self.learns = configuration.learns
         terms = (configuration.loss.alignment, configuration.loss.contrast)
         if any(terms) and not self.enroll_learns:
             raise HearloopError(
@@ -49,7 +50,13 @@ class Target(Task):
                 f"whose and told_share are {terms} and {self.configuration.model} looks for no directions; "
                 "expected zero, or delays in [config]"
             )
-        return Hearing(**networks, enroll_learns=self.enroll_learns, blur=self.blur)
+        hearing = Hearing(**networks, enroll_learns=self.enroll_learns, blur=self.blur)
+        learns = [name.startswith(self.learns) for name, _ in hearing.named_parameters()]
+        if not any(learns):
+            raise HearloopError(f"learns is {self.learns!r}, and the name of no weight begins with it")
+        for parameter, does in zip(hearing.parameters(), learns, strict=True):
+            parameter.requires_grad_(parameter.requires_grad and does)
+        return hearing
 
     def loss(self, network: nn.Module) -> ItemLoss:
         assert isinstance(network, Hearing)
