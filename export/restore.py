@@ -66,7 +66,21 @@ def restore(model: nn.Module, name_or_path: str | Path) -> None:
             raise ExportError(f"{beside}: the steering of {name_or_path} cannot be read ({error})") from error
         _fill(model.get_submodule("steering"), steering_graph, graph, str(beside))
     if bundle.info.golden is not None:
-        _compare(model, bundle.info, bundle.info.golden)
+        reproduce(model, bundle.info, bundle.info.golden)
+
+
+def version_of(model: nn.Module, name_or_path: str | Path) -> str:
+    """The version of a bundle that computes the same as a model, whose weights may be written otherwise.
+
+    Raises ExportError if it does not.
+    """
+    info = load_bundle(name_or_path).info
+    if info.golden is None:
+        raise ExportError(f"{name_or_path}: has no golden vectors; expected some, to be compared with")
+    if info.task != str(model.task):
+        raise ExportError(f"{name_or_path}: has task {info.task!r}; expected {model.task!r}")
+    reproduce(model, info, info.golden)
+    return info.version
 
 
 def _fill(part: nn.Module, trace: Callable[[nn.Module], onnx.ModelProto], graph: onnx.ModelProto, where: str) -> None:
@@ -128,7 +142,8 @@ def _logarithm(value: np.ndarray) -> np.ndarray:
     return np.log(np.where(value < 0, -value, 1))
 
 
-def _compare(model: nn.Module, info: BundleInfo, golden: Golden) -> None:
+def reproduce(model: nn.Module, info: BundleInfo, golden: Golden) -> None:
+    """Raise ExportError unless a model computes the golden vectors of a bundle."""
     (expected,) = golden.outputs.values()
     signals = []
     for port in info.inputs:
@@ -139,6 +154,6 @@ def _compare(model: nn.Module, info: BundleInfo, golden: Golden) -> None:
     error = np.abs(found.movedim(2, 0).unsqueeze(3).numpy() - expected).max()
     if not error <= golden.tolerance * np.abs(expected).max():
         raise ExportError(
-            f"{info.name}: the output of the restored weights differs by {error:.2g} of at most "
+            f"{info.name}: the output of these weights differs by {error:.2g} of at most "
             f"{golden.tolerance * np.abs(expected).max():.2g}; is it this architecture?"
         )

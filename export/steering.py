@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from ..runtime.voice import ENROLL_VERSION
-from .bundle import fingerprint, write
+from .bundle import write
 from .onnx import ExportError, trace
 from .verify import TOLERANCE
 
 
-def export_steering(model: nn.Module, path: str | Path, enroll: nn.Module | None = None) -> None:
+def export_steering(model: nn.Module, path: str | Path, enroll_version: str | None = None) -> None:
     """Write the steering of a target model: input "embedding" [1, E], output "map" as the step of the model takes it.
 
     Parameters
@@ -28,8 +28,8 @@ def export_steering(model: nn.Module, path: str | Path, enroll: nn.Module | None
     model : nn.Module
         With `steering`, and the port "embedding" in `extra_inputs`.
     path : str or Path
-    enroll : nn.Module, optional
-        The enrolment network that it was trained with: voices of another one are refused then.
+    enroll_version : str, optional
+        Of the enrolment network that it was trained with: voices of another one are refused then.
 
     Raises
     ------
@@ -49,8 +49,8 @@ def export_steering(model: nn.Module, path: str | Path, enroll: nn.Module | None
         error = float(np.abs(found - expected).max() / np.abs(expected).max())
         if not error <= TOLERANCE:
             raise ExportError(f"the exported steering gives another map: relative error {error:.1e}")
-    if enroll is not None:
-        onnx.helper.set_model_props(graph, {ENROLL_VERSION: fingerprint(enroll)})
+    if enroll_version is not None:
+        onnx.helper.set_model_props(graph, {ENROLL_VERSION: enroll_version})
     write(graph, Path(path))
 
 

@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--part", help="which of the networks that were trained together: target or enroll (default: the main one)"
     )
+    parser.add_argument(
+        "--enroll", metavar="MODEL", help="bundle whose voices a target takes; that of an enrolment that did not learn"
+    )
     parser.add_argument("--name", help="name of the bundle (default: that of the output file)")
     parser.add_argument(
         "--published",
@@ -82,9 +85,20 @@ def _trained(options: argparse.Namespace) -> BundleInfo:
         comment=options.comment,
     )
     if hasattr(model, "steering"):
-        enroll = model_of_checkpoint(content, "enroll") if "enroll" in (content.get("parts") or {}) else None
-        export_steering(model, steering_path(options.output), enroll)
+        export_steering(model, steering_path(options.output), _enroll_version(content, options.enroll))
     return info
+
+
+def _enroll_version(content: dict[str, Any], bundle: str | None) -> str | None:
+    """Of the enrolment network that a target was trained with, if there was one."""
+    from ..export.bundle import fingerprint
+    from ..export.restore import version_of
+    from ..models.training.checkpoint import model_of_checkpoint
+
+    if "enroll" not in (content.get("parts") or {}):
+        return None
+    enroll = model_of_checkpoint(content, "enroll")
+    return fingerprint(enroll) if bundle is None else version_of(enroll, bundle)
 
 
 def _quality(path: Path, name: str) -> list[dict[str, Any]]:
