@@ -27,6 +27,7 @@ MODELS = {
     "separate-tiger": ("separation.tiger", "tiger_base"),
     "separate-tiger-small": ("separation.tiger", "Tiger"),
     "target": ("target.stream", "Target"),
+    "target-around": ("target.around", "TargetAround"),
     "target-small": ("target.small", "TargetSmall"),
 }
 MODEL_NAMES = tuple(MODELS)

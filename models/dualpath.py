@@ -114,13 +114,17 @@ class DualPath(nn.Module):
         return widened(self, held)
 
     def to_bins(
-        self, spectrum: torch.Tensor, state: State, steering: torch.Tensor | None = None
+        self,
+        spectrum: torch.Tensor,
+        state: State,
+        steering: torch.Tensor | None = None,
+        heard: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, State]:
         """Spectrum [B, channels_in, T, 257, 2] and state -> [B, values, T, 257] and the next state.
 
         `steering` [B, 2 hidden, 1, bands + blocks], where given, is by how much more than one time every feature is
         taken, and then what is added to it: of every band before the blocks, of all bands alike after each block. With
-        delays a last column is the voice whose direction is sought.
+        delays a last column is the voice whose direction is sought; `heard` is what a listener says of directions.
         """
         following: dict[str, State] = {}
         features, following["level"] = self.features(spectrum, state["level"])
@@ -132,7 +136,7 @@ class DualPath(nn.Module):
             columns, sought = columns[:, :, :-1], columns[:, 0, -1]
             magnitudes = self.features.magnitudes(features, self.channels_in)
             from_there, turned, following["whereabouts"] = self.whereabouts(
-                magnitudes, features[:, -KINDS:], sought, state["whereabouts"]
+                magnitudes, features[:, -KINDS:], sought, state["whereabouts"], heard
             )
             wide = wide + from_there
             before, after = turned.split([1, len(self.ends)], dim=2)

@@ -9,6 +9,7 @@ from torch.nn import functional
 from ..runtime.errors import HearloopError
 from ..runtime.windows import window_pair
 from .harmonics import REACH, SAMPLE_RATE, combs
+from .likeness import FromLikeness
 from .streaming.average import ExponentialAverage
 from .streaming.recurrent import TimeGRU
 from .streaming.state import State
@@ -47,7 +48,8 @@ class Whereabouts(nn.Module):
     stride : int
         Bins that are one wide band.
 
-    State: {"lately", "plain", "eager"}, of each direction how much came from there, and who spoke.
+    State: {"lately", "plain", "eager"}, of each direction how much came from there, and who spoke; and "likely", where
+    a listener is asked as well.
     """
 
     def __init__(self, channels: int, hidden: int, places: int, delays: int, window: str, stride: int):
@@ -71,6 +73,7 @@ class Whereabouts(nn.Module):
         self.choice = nn.Linear(2 * MEMORY, EXPECTATIONS - 2)
         self.to_channels = nn.Conv2d(EXPECTATIONS * stride, channels, 1)
         self.steering = nn.Linear(delays + 1, places * 2 * hidden, bias=False)
+        self.likely: FromLikeness | None = None
         with torch.no_grad():
             self.usual.weight.copy_(USUAL * torch.eye(delays))
             bands = torch.eye(REACH // stride).repeat_interleave(stride, dim=1) / stride
@@ -80,7 +83,22 @@ class Whereabouts(nn.Module):
         self.told: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def initial_state(self, batch: int) -> State:
-        return {name: getattr(self, name).initial_state(batch) for name in ("lately", "plain", "eager")}
+        names = ["lately", "plain", "eager"] + ["likely"] * (self.likely is not None)
+        return {name: getattr(self, name).initial_state(batch) for name in names}
+
+    def ask(self) -> None:
+        """Ask a listener as well, who says what is heard from every direction."""
+        self.likely = FromLikeness(self.delays)
+
+    def between(self, delays_s: torch.Tensor) -> torch.Tensor:
+        """Values at other delays of the left ear, which rise, become values at its own by this: [others, delays]."""
+        own_s = torch.linspace(-LONGEST_DELAY_S, LONGEST_DELAY_S, self.delays)
+        above = torch.searchsorted(delays_s, own_s).clamp(1, len(delays_s) - 1)
+        share = ((own_s - delays_s[above - 1]) / (delays_s[above] - delays_s[above - 1])).clamp(0, 1)
+        weights = torch.zeros(len(delays_s), self.delays)
+        columns = torch.arange(self.delays)
+        weights[above - 1, columns], weights[above, columns] = 1 - share, share
+        return weights
 
     def tell(self, there: torch.Tensor, items: torch.Tensor) -> None:
         """What the next pass in training mode takes for the direction [B, T, delays + 1], where items [B] is true.
@@ -90,12 +108,18 @@ class Whereabouts(nn.Module):
         self.told = (there, items)
 
     def forward(
-        self, magnitudes: torch.Tensor, alike: torch.Tensor, chosen: torch.Tensor, state: State
+        self,
+        magnitudes: torch.Tensor,
+        alike: torch.Tensor,
+        chosen: torch.Tensor,
+        state: State,
+        heard: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, State]:
         """Compressed magnitudes [B, T, bins], what tells directions apart [B, 3, T, bins], the chosen voice, and state.
 
-        The voice is [B, 2 hidden]: what is listened for, and what is looked for. Returns what to add to the wide
-        features [B, channels, T, wide], to the steering of the blocks [B, T, places, 2 hidden], and the next state.
+        The voice is [B, 2 hidden]: what is listened for, and what is looked for. `heard` [B, T, delays, 3] is what a
+        listener says of each direction, if one is asked. Returns what to add to the wide features
+        [B, channels, T, wide], to the steering of the blocks [B, T, places, 2 hidden], and the next state.
         """
         listened_for, wanted = chosen[:, None, None].chunk(2, dim=-1)
         near, loud = alike[..., :REACH].transpose(1, 2).unsqueeze(2), magnitudes[..., None, :REACH]
@@ -104,13 +128,17 @@ class Whereabouts(nn.Module):
         lately, average = self.lately(overall.transpose(1, 2), state["lately"])
         usual = self.usual(lately.transpose(1, 2)).unsqueeze(-1)
         share = (self.certain * agrees + usual).softmax(2)
-        heard = self.activation(self.norm(self.listen((share - 1 / self.delays) * loud)))
-        voice, stressed = self.voice(heard).chunk(2, dim=-1)
+        bands = self.activation(self.norm(self.listen((share - 1 / self.delays) * loud)))
+        voice, stressed = self.voice(bands).chunk(2, dim=-1)
         plain, of_plain = self.plain(voice, state["plain"])
         eager, of_eager = self.eager(stressed * (1 + EAGER * listened_for), state["eager"])
         known = torch.cat([plain, eager], dim=-1)
         voices = self.known_by(known) / wanted.shape[-1] ** 0.5
-        scores = (voices * wanted).sum(-1) + self.speaks(known).squeeze(-1)
+        match, speaks = (voices * wanted).sum(-1), self.speaks(known).squeeze(-1)
+        scores, following = match + speaks, {"lately": average, "plain": of_plain, "eager": of_eager}
+        if self.likely is not None and heard is not None:
+            own = torch.stack([match, speaks, lately.transpose(1, 2)], dim=-1)
+            scores, following["likely"] = self.likely(heard, own, state["likely"])
         scores = torch.cat([scores, self.nobody.expand(*scores.shape[:2], 1)], dim=-1)
         there = scores.softmax(-1)
         if self.training:
@@ -124,7 +152,7 @@ class Whereabouts(nn.Module):
         maps = maps.unflatten(-1, (REACH // self.stride, self.stride)).permute(0, 2, 4, 1, 3).flatten(1, 2)
         wide = functional.pad(self.to_channels(maps), (0, self.wide - REACH // self.stride))
         steering = self.steering(there).unflatten(-1, (self.places, -1))
-        return wide, steering, {"lately": average, "plain": of_plain, "eager": of_eager}
+        return wide, steering, following
 
 
 def turns_of(delays: int, bin_hz: float) -> torch.Tensor:

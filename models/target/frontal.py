@@ -46,6 +46,8 @@ class EnrollFrontal(nn.Module):
         Of the dual-path network; `width` is what it calls hidden.
     hidden, layers, embedding : int
         Of the encoder; as published by default.
+    forgetting_s : float
+        Time constant of the mean; long beside a look, by default.
 
     State: {"front", "level", "voice", "mean"}.
     """
@@ -64,20 +66,21 @@ class EnrollFrontal(nn.Module):
         hidden: int = 256,
         layers: int = 3,
         embedding: int = 256,
+        forgetting_s: float = FORGETTING_S,
     ):
         super().__init__()
         pair = window_pair(self.window)
-        forgetting = FORGETTING_S * 16000 / pair.hop_length
+        frames_per_s = 16000 / pair.hop_length
         self.output = Port("embedding", "embedding", (1, 1, 1, embedding), "the voice so far, of unit norm")
         self.front = Front(channels, width, bands, blocks, 0, values=1, window=self.window)
         self.register_buffer("filters", mel_filters(pair.bins, BANDS, 16000), persistent=False)
         self.silence = float((pair.analysis**2).sum()) * 10 ** (SILENCE_DBFS / 10) / BANDS
-        self.level = ExponentialAverage(forgetting)
+        self.level = ExponentialAverage(FORGETTING_S * frames_per_s)
         sizes = [BANDS] + layers * [hidden]
         self.voice = Chain(*(TimeLSTM(*both, 1) for both in pairwise(sizes)))
         self.linear = nn.Linear(hidden, embedding)
         self.worth = nn.Linear(hidden, 1)
-        self.mean = ExponentialAverage(forgetting, (embedding,))
+        self.mean = ExponentialAverage(forgetting_s * frames_per_s, (embedding,))
         with torch.no_grad():
             # To begin with, most of the sound passes, and all frames are worth the same.
             assert self.front.mask.bias is not None
@@ -98,19 +101,28 @@ class EnrollFrontal(nn.Module):
 
     def forward(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Spectrum [B, 2, T, 257, 2] and state -> after each frame the embedding so far, [B, 1, T, embedding]."""
+        frame, _, following = self.hear(spectrum, state)
+        average, following["mean"] = self.mean(frame, state["mean"])
+        return unit_norm(average.transpose(1, 2)).unsqueeze(1), following
+
+    def hear(self, spectrum: torch.Tensor, state: State) -> tuple[torch.Tensor, torch.Tensor, State]:
+        """Of each frame the embedding, its norm what it is worth, 0..1, and the power that came from the front.
+
+        [B, embedding, T], [B, T], and the next state of all but the mean.
+        """
         following: dict[str, State] = {}
         gain, following["front"] = self.front(spectrum, state["front"])
         passed = spectrum.mean(1) * gain.unsqueeze(-1)
         if self.training:
             self.passed = passed
-        power = passed.square().sum(-1) @ self.filters
-        level, following["level"] = self.level(power.mean(-1), state["level"])
-        heard = power * (SPEECH / level.clamp(min=self.silence)).unsqueeze(-1)
+        bands = passed.square().sum(-1) @ self.filters
+        power = bands.mean(-1)
+        level, following["level"] = self.level(power, state["level"])
+        heard = bands * (SPEECH / level.clamp(min=self.silence)).unsqueeze(-1)
         hidden, following["voice"] = self.voice(heard.unsqueeze(2), state["voice"])
         hidden = hidden.squeeze(2)
         frame = unit_norm(self.linear(hidden).relu()) * self.worth(hidden).sigmoid()
-        average, following["mean"] = self.mean(frame.transpose(1, 2), state["mean"])
-        return unit_norm(average.transpose(1, 2)).unsqueeze(1), following
+        return frame.transpose(1, 2), power, following
 
     def front_snr_db(self, alone: torch.Tensor) -> torch.Tensor:
         """How well what passed last is the middle of somebody alone, [B]; after a pass in training mode.

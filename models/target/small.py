@@ -51,7 +51,7 @@ class TargetSmall(DualPath):
         columns = bands + len(self.ends)
         shape = (1, 2 * hidden, 1, columns + (delays > 0))
         self.extra_inputs = (Port("embedding", "embedding", shape, "map of the chosen voice"),)
-        self.steering = Steering(embedding, 2 * hidden, columns, rank, wanted=delays > 0)
+        self.steering: nn.Module = Steering(embedding, 2 * hidden, columns, rank, wanted=delays > 0)
         assert self.mask.bias is not None
         with torch.no_grad():
             # Any voice changes the features a little to begin with, and an untrained model passes its input.
@@ -81,6 +81,12 @@ class TargetSmall(DualPath):
 
     def forward(self, spectrum: torch.Tensor, voice: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Spectrum [B, 2, T, 257, 2], map [B, 2 hidden, 1, bands + blocks], state -> the voice, and the next state."""
-        values, state = self.to_bins(spectrum, state, voice)
+        return self.kept(spectrum, voice, state)
+
+    def kept(
+        self, spectrum: torch.Tensor, map_: torch.Tensor, state: State, heard: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, State]:
+        """As `forward`; `heard` as `Whereabouts` takes it."""
+        values, state = self.to_bins(spectrum, state, map_, heard)
         real, imaginary = values.unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2).split(1, dim=-1)
         return real * spectrum + imaginary * (spectrum @ self.quarter_turn), state

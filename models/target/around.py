@@ -1,0 +1,132 @@
+"""Keep one voice, chosen beforehand, at both ears: `target-small`, and somebody who listens all around for it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...runtime.windows import window_pair
+from ..harmonics import SAMPLE_RATE
+from ..streaming.state import State
+from .frontal import EnrollFrontal
+from .small import TargetSmall
+
+FARTHEST_S = 7.2e-4  # delay between the ears of a source at the side
+LATELY_S = 2.0  # over which a voice is known in a direction, because people and heads move
+LEAST = 1e-9  # as a limit: what exports a graph takes the sum with so small a number for the other summand
+
+
+class TargetAround(TargetSmall):
+    """Target speech hearing by directions and voices, 12 ms algorithmic latency; further parameters as `TargetSmall`.
+
+    An enrolment network knows the voice of the one in front, and knows voices better than a network that has only heard
+    the scenes of its training. So the scene is turned: for each of some directions one ear is delayed against the other
+    as if the face were turned there, and an `EnrollFrontal` says in every frame what voice it has heard there lately.
+    How alike that is to the chosen voice tells `Whereabouts` in which direction to look for it.
+
+    The listener learns beforehand, as an enrolment network from turned looks (`turned_share` in the recipe), and not
+    here.
+
+    Parameters
+    ----------
+    turns : int
+        Directions to which the scene is turned, as delays equally far apart.
+    delays : int
+        Directions of `Whereabouts`, above zero.
+    listener : mapping, optional
+        Arguments of the `EnrollFrontal`.
+
+    State: that of `TargetSmall`, and "listener".
+    """
+
+    def __init__(
+        self,
+        turns: int = 13,
+        pitches: int = 64,
+        delays: int = 16,
+        embedding: int = 256,
+        listener: Mapping[str, int] | None = None,
+        **sizes: Any,
+    ):
+        super().__init__(embedding=embedding, pitches=pitches, delays=delays, **sizes)
+        assert self.whereabouts is not None
+        self.turns, self.embedding = turns, embedding
+        self.listener = EnrollFrontal(embedding=embedding, forgetting_s=LATELY_S, **(listener or {}))
+        self.listener.requires_grad_(False)
+        self.whereabouts.ask()
+        (port,) = self.extra_inputs
+        _, channels, _, self.columns = port.shape
+        self.steering: nn.Module = SteeringAndVoice(self.steering, embedding, channels)
+        self.behind = columns_for(embedding, channels)
+        shape = (1, channels, 1, self.columns + self.behind)
+        self.extra_inputs = (replace(port, shape=shape),)
+        delays_s = torch.linspace(-FARTHEST_S, FARTHEST_S, turns)
+        bins = window_pair(self.window).bins
+        phase = math.pi * delays_s[:, None] * torch.linspace(0, SAMPLE_RATE / 2, bins)
+        phase = torch.stack([phase, -phase], dim=1)[:, :, None, :, None]  # [turns, 2, 1, bins, 1]
+        self.register_buffer("cosine", phase.cos(), persistent=False)
+        self.register_buffer("sine", phase.sin(), persistent=False)
+        self.register_buffer("between", self.whereabouts.between(delays_s), persistent=False)
+        self.between: torch.Tensor
+
+    def train(self, mode: bool = True) -> "TargetAround":
+        super().train(mode)
+        self.listener.eval()
+        return self
+
+    def initial_state(self, batch: int) -> State:
+        return {**super().initial_state(batch), "listener": self.listener.initial_state(batch * self.turns)}
+
+    def translated(self, held: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Weights of a `TargetSmall` as those of this network; any other ones as they are."""
+        steering = [name for name in held if name.startswith("steering.")]
+        moved = {name.replace("steering.", "steering.map.", 1): held[name] for name in steering}
+        return {**moved, **super().translated(held)}
+
+    def forward(self, spectrum: torch.Tensor, voice: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """Spectrum [B, 2, T, 257, 2], map and embedding [B, 2 hidden, 1, columns], state -> the voice, next state."""
+        map_, chosen = voice.split([self.columns, self.behind], dim=-1)
+        wanted = chosen.flatten(1)[:, : self.embedding]
+        with torch.no_grad():
+            heard, listened = self.listen(spectrum, wanted, state["listener"])
+        kept, following = self.kept(spectrum, map_, state, heard)
+        return kept, {**following, "listener": listened}
+
+    def listen(self, spectrum: torch.Tensor, wanted: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+        """Turn the scene to every direction, and compare who is heard there with the chosen voice [B, embedding].
+
+        Returns what `FromLikeness` takes, [B, T, delays, 3], and the next state of the listener.
+        """
+        here = spectrum.unsqueeze(1)
+        turned = here * self.cosine + (here @ self.quarter_turn) * self.sine
+        frame, power, following = self.listener.hear(turned.flatten(0, 1), state)
+        voice, following["mean"] = self.listener.mean(frame, state["mean"])
+        voice = voice.unflatten(0, (-1, self.turns))  # [B, turns, embedding, T]
+        sure = voice.square().sum(2).clamp(min=LEAST).sqrt()
+        alike = (voice * wanted[:, None, :, None]).sum(2) / sure
+        whole = spectrum.square().sum((1, 4)).mean(-1).unsqueeze(1)
+        power, whole = (each.clamp(min=LEAST) for each in (power.unflatten(0, (-1, self.turns)), whole))
+        level_db = 10 * (power / whole).log10()
+        heard = torch.stack([alike, sure, level_db], dim=1)  # [B, 3, turns, T]
+        return heard.permute(0, 3, 1, 2).matmul(self.between).transpose(2, 3), following
+
+
+class SteeringAndVoice(nn.Module):
+    """Embedding of a voice [B, embedding] -> its map, and behind it columns that hold the embedding itself."""
+
+    def __init__(self, map_: nn.Module, embedding: int, channels: int):
+        super().__init__()
+        self.map, self.shape = map_, (channels, 1, columns_for(embedding, channels))
+        self.missing = math.prod(self.shape) - embedding
+
+    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
+        padded = nn.functional.pad(embedding, (0, self.missing))
+        return torch.cat([self.map(embedding), padded.unflatten(-1, self.shape)], dim=-1)
+
+
+def columns_for(embedding: int, channels: int) -> int:
+    """How many columns of a map hold an embedding."""
+    return math.ceil(embedding / channels)
