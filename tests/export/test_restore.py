@@ -4,18 +4,19 @@ import pytest
 import torch
 
 from hearloop.export import ExportError, export_bundle
-from hearloop.export.restore import restore, restored
+from hearloop.export.restore import restore, restored, version_of
 from hearloop.export.steering import export_steering
 from hearloop.models import build
 from hearloop.models.frontend import enhance
 from hearloop.models.target.hearing import Hearing
+from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.voice import steering_path
 from hearloop.tools.train import start_with
 
 
-def stirred(name, **config):
+def stirred(name, seed=3, **config):
     """A model that differs from a new one in every weight, as a trained one does."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     model = build(name, **config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -26,7 +27,10 @@ def stirred(name, **config):
 SMALL = {"channels": 16, "blocks": 1, "depth": 1, "memory": 4}
 
 
-@pytest.mark.parametrize("name", ["enhance", "enhance-small", "separate", "separate-small", "enroll", "target-small"])
+SHIPPED = ["enhance", "enhance-small", "separate", "separate-small", "enroll", "target", "target-small"]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_what_ships_returns_and_computes_the_same(name):
     # `restore` compares with the golden vectors of the bundle itself.
     assert restored(name) is not None
@@ -89,6 +93,17 @@ def test_networks_that_learn_together_begin_with_the_bundle_of_each(pair):
         for key, value in getattr(hearing, part).named_parameters():
             if "gru" in key or "lstm" in key or "linear" in key:
                 torch.testing.assert_close(value, models[name].get_parameter(key), rtol=1e-5, atol=1e-6, msg=key)
+
+
+def test_weights_are_known_by_the_bundle_that_computes_the_same(pair):
+    """Batch norms are folded into a bundle, so the numbers that come back are others."""
+    _, folder = pair
+    again = restored(folder / "enroll.onnx").eval()
+    assert version_of(again, folder / "enroll.onnx") == load_bundle(folder / "enroll.onnx").info.version
+    with pytest.raises(ExportError, match="the output of these weights differs"):
+        version_of(stirred("enroll", **ENROLL, seed=4), folder / "enroll.onnx")
+    with pytest.raises(ExportError, match="has task 'target'; expected 'enroll'"):
+        version_of(again, folder / "target-small.onnx")
 
 
 def test_a_larger_network_goes_on_from_the_bundle_of_a_smaller_one(tmp_path):

@@ -193,6 +193,21 @@ CASES = {
         2,
         "model",
     ),
+    "target-around": Case(
+        lambda: shaken(
+            Steered(
+                build(
+                    "target-around",
+                    **{"channels": 8, "hidden": 12, "bands": 16, "blocks": 2, "embedding": 12, "pitches": 8},
+                    **{"delays": 6, "turns": 3, "listener": {"channels": 4, "width": 8, "bands": 8, "hidden": 12}},
+                )
+            ),
+            by=0.1,
+        ),
+        (2, 257, 2),
+        2,
+        "model",
+    ),
     "enroll-frontal": Case(
         lambda: shaken(
             build("enroll-frontal", channels=8, width=8, bands=8, blocks=1, hidden=12, layers=1, embedding=12), by=0.1

@@ -33,9 +33,9 @@ DEVICE = "lazy"  # one that every build of PyTorch knows by name, and that is no
 SAMPLES = 640
 ALL_TERMS = LossWeights(spectral=1, si_sdr=1, snr=1, resolutions=(256, 512))
 TALKERS = SeparateLossWeights(spectral=1, si_sdr=1, snr=1, local=1, local_s=0.01)
-ENROLLMENT = {"target": "enroll", "target-small": "enroll-frontal"}
+ENROLLMENT = {"target": "enroll", "target-small": "enroll-frontal", "target-around": "enroll-frontal"}
 # One of each architecture; small, because the layers are what matters.
-CONFIGS: dict[str, dict[str, int]] = {
+CONFIGS: dict[str, dict[str, Any]] = {
     "enhance-small": {},
     "enhance-mamba-small": {},
     "gtcrn": {},
@@ -46,6 +46,7 @@ CONFIGS: dict[str, dict[str, int]] = {
     "enroll-frontal": {},
     "target": {"blocks": 1},
     "target-small": {"blocks": 2, "pitches": 8, "delays": 8},
+    "target-around": {"blocks": 1, "pitches": 8, "delays": 8, "turns": 3},
 }
 
 
@@ -89,7 +90,7 @@ def _learns(name: str) -> tuple[nn.Module, nn.Module, Callable[[], Any]]:
     if task == "target":
         enroll = ENROLLMENT[name]
         network = Hearing(build(name, **CONFIGS[name]), build(enroll, **CONFIGS[enroll]), blur=0.5)
-        told = {"whose": 1.0, "told_share": 0.5} if name == "target-small" else {}
+        told = {"whose": 1.0, "told_share": 0.5} if name in ("target-small", "target-around") else {}
         ears = {"pauses": 1.0, "level_difference": 1.0, "phase_difference": 1.0}
         weights = TargetLossWeights(spectral=1, si_sdr=1, snr=1, alignment=1, contrast=1, **ears, **told)
         return network, TargetLoss(weights, network), _scenes

@@ -13,6 +13,7 @@ from hearloop.models.published.dvector import DVector
 from hearloop.models.simulation.looks import LookSimulator
 from hearloop.models.simulation.pairs import Pair
 from hearloop.models.simulation.recipe import SceneRecipe
+from hearloop.models.simulation.turning import later_at_the_right_s
 from hearloop.models.target.hearing import embed
 from hearloop.models.training.checkpoint import load_weights, model_of_checkpoint, read_checkpoint, write_checkpoint
 from hearloop.models.training.configuration import EnrollConfiguration, SeparateConfiguration, TargetConfiguration
@@ -293,6 +294,31 @@ def test_an_enrolment_network_that_does_not_learn_stays_as_it_is(starter, learne
     assert all(name.startswith("target.") for name in changed)
     with pytest.raises(HearloopError, match=r"alignment and contrast are \(0\.0, 1\.0\) and enroll_learns is false"):
         open_task(replace(configuration, loss=TargetLossWeights(contrast=1.0)), *starter)
+
+
+def test_only_a_part_learns_where_a_configuration_says_so(starter, learned):
+    loss = TargetLossWeights(spectral=0, si_sdr=0, snr=1, whose=1)
+    configuration = replace(TARGET, model="target-small", config=SEEKING, loss=loss, learns="target.whereabouts.")
+    torch.manual_seed(configuration.training.seed)
+    before = open_task(configuration, *starter).build().state_dict()
+    after = learned(configuration)["weights"]
+    changed = {name for name in before if "running_" not in name and "num_batches" not in name}
+    changed = {name for name in changed if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("target.whereabouts.") for name in changed)
+    with pytest.raises(HearloopError, match=r"learns is 'target\.ears', and the name of no weight begins with it"):
+        open_task(replace(configuration, learns="target.ears"), *starter).build()
+
+
+def test_looks_are_turned_to_talkers_anywhere_and_others_stay_as_they_were(starter):
+    def items(**recipe):
+        changed = replace(ENROLL.recipe, **recipe)
+        return LookSimulator(changed, starter[0].speech, starter[0].noise, starter[0].heads).items(3, 0, 6, 8000)
+
+    turned = items(turned_share=1.0, clean_look_share=1.0, room_share=0.0, moving_share=0.0)
+    late_s = [later_at_the_right_s(alone) for alone in turned.alone.reshape(-1, 2, 8000)]
+    assert max(map(abs, late_s)) < 1e-4
+    np.testing.assert_array_equal(items(turned_share=0.0).looks, items().looks)
 
 
 def test_a_network_is_asked_where_the_target_is(starter):
