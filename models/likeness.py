@@ -5,7 +5,6 @@ from torch import nn
 
 from .streaming.recurrent import TimeGRU
 
-HEARD = 3  # what is heard of a direction: how alike the chosen voice, how sure, and how much of the sound
 FEATURES = 8
 MEMORY = 16
 NEIGHBOURS = 5  # directions that are seen together: somebody is heard in those beside as well, but less

@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from ...runtime.windows import window_pair
 from ..harmonics import SAMPLE_RATE
-from ..streaming.state import State
+from ..streaming.state import State, flatten_state, unflatten_state
 from .frontal import EnrollFrontal
 from .small import TargetSmall
 
@@ -59,8 +58,7 @@ class TargetAround(TargetSmall):
         self.whereabouts.ask()
         (port,) = self.extra_inputs
         _, channels, _, self.columns = port.shape
-        self.steering: nn.Module = SteeringAndVoice(self.steering, embedding, channels)
-        self.behind = columns_for(embedding, channels)
+        self.behind = self.steering.hand_on()
         shape = (1, channels, 1, self.columns + self.behind)
         self.extra_inputs = (replace(port, shape=shape),)
         delays_s = torch.linspace(-FARTHEST_S, FARTHEST_S, turns)
@@ -78,13 +76,8 @@ class TargetAround(TargetSmall):
         return self
 
     def initial_state(self, batch: int) -> State:
-        return {**super().initial_state(batch), "listener": self.listener.initial_state(batch * self.turns)}
-
-    def translated(self, held: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Weights of a `TargetSmall` as those of this network; any other ones as they are."""
-        steering = [name for name in held if name.startswith("steering.")]
-        moved = {name.replace("steering.", "steering.map.", 1): held[name] for name in steering}
-        return {**moved, **super().translated(held)}
+        listener = self._of_each_scene(self.listener.initial_state(batch * self.turns))
+        return {**super().initial_state(batch), "listener": listener}
 
     def forward(self, spectrum: torch.Tensor, voice: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Spectrum [B, 2, T, 257, 2], map and embedding [B, 2 hidden, 1, columns], state -> the voice, next state."""
@@ -102,6 +95,7 @@ class TargetAround(TargetSmall):
         """
         here = spectrum.unsqueeze(1)
         turned = here * self.cosine + (here @ self.quarter_turn) * self.sine
+        state = unflatten_state(state, {name: each.flatten(0, 1) for name, each in flatten_state(state).items()})
         frame, power, following = self.listener.hear(turned.flatten(0, 1), state)
         voice, following["mean"] = self.listener.mean(frame, state["mean"])
         voice = voice.unflatten(0, (-1, self.turns))  # [B, turns, embedding, T]
@@ -111,22 +105,9 @@ class TargetAround(TargetSmall):
         power, whole = (each.clamp(min=LEAST) for each in (power.unflatten(0, (-1, self.turns)), whole))
         level_db = 10 * (power / whole).log10()
         heard = torch.stack([alike, sure, level_db], dim=1)  # [B, 3, turns, T]
-        return heard.permute(0, 3, 1, 2).matmul(self.between).transpose(2, 3), following
+        return heard.permute(0, 3, 1, 2).matmul(self.between).transpose(2, 3), self._of_each_scene(following)
 
-
-class SteeringAndVoice(nn.Module):
-    """Embedding of a voice [B, embedding] -> its map, and behind it columns that hold the embedding itself."""
-
-    def __init__(self, map_: nn.Module, embedding: int, channels: int):
-        super().__init__()
-        self.map, self.shape = map_, (channels, 1, columns_for(embedding, channels))
-        self.missing = math.prod(self.shape) - embedding
-
-    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        padded = nn.functional.pad(embedding, (0, self.missing))
-        return torch.cat([self.map(embedding), padded.unflatten(-1, self.shape)], dim=-1)
-
-
-def columns_for(embedding: int, channels: int) -> int:
-    """How many columns of a map hold an embedding."""
-    return math.ceil(embedding / channels)
+    def _of_each_scene(self, state: State) -> State:
+        """A state of the listener with the directions on a second axis behind that of the scenes."""
+        apart = {name: each.unflatten(0, (-1, self.turns)) for name, each in flatten_state(state).items()}
+        return unflatten_state(state, apart)

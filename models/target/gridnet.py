@@ -1,7 +1,10 @@
 """Causal TF-GridNet, steered to one voice: the network that the published and the streaming target model share."""
 
+import math
+
 import torch
 from torch import nn
+from torch.nn import functional
 
 from ..streaming.compose import Chain, Residual
 from ..streaming.conv2d import CausalConv2d
@@ -60,12 +63,21 @@ class Steering(nn.Module):
         self.wanted = nn.Linear(embedding, channels, bias=False) if wanted else None
         if self.wanted is not None:
             nn.init.normal_(self.wanted.weight)  # sums of about one, of an embedding of unit norm
+        self.behind = 0
+
+    def hand_on(self) -> int:
+        """Put columns behind the map that hold the embedding itself, filled up with zeros; returns how many."""
+        self.behind = math.ceil(self.embedding / self.channels)
+        return self.behind
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        map_ = self.norm(self.linear(embedding)).unflatten(-1, (self.channels, 1, -1))
-        if self.wanted is None:
-            return map_
-        return torch.cat([map_, self.wanted(embedding).unflatten(-1, (self.channels, 1, 1))], dim=-1)
+        columns = [self.norm(self.linear(embedding)).unflatten(-1, (self.channels, 1, -1))]
+        if self.wanted is not None:
+            columns.append(self.wanted(embedding).unflatten(-1, (self.channels, 1, 1)))
+        if self.behind:
+            filled = functional.pad(embedding, (0, self.channels * self.behind - self.embedding))
+            columns.append(filled.unflatten(-1, (self.channels, 1, self.behind)))
+        return torch.cat(columns, dim=-1) if len(columns) > 1 else columns[0]
 
 
 class CausalGridNet(nn.Module):

@@ -51,7 +51,7 @@ class TargetSmall(DualPath):
         columns = bands + len(self.ends)
         shape = (1, 2 * hidden, 1, columns + (delays > 0))
         self.extra_inputs = (Port("embedding", "embedding", shape, "map of the chosen voice"),)
-        self.steering: nn.Module = Steering(embedding, 2 * hidden, columns, rank, wanted=delays > 0)
+        self.steering = Steering(embedding, 2 * hidden, columns, rank, wanted=delays > 0)
         assert self.mask.bias is not None
         with torch.no_grad():
             # Any voice changes the features a little to begin with, and an untrained model passes its input.

@@ -30,6 +30,10 @@ SIZES = {
     },
     "target": {"channels": 8, "hidden": 6, "blocks": 2, "heads": 2, "memory": 5, "query": 2, "embedding": 12},
     "target-small": {"channels": 4, "hidden": 8, "bands": 8, "blocks": 2, "embedding": 12, "rank": 4, "delays": 4},
+    "target-around": {
+        **{"channels": 4, "hidden": 8, "bands": 8, "blocks": 2, "embedding": 12, "rank": 4, "delays": 4, "turns": 3},
+        "listener": {"channels": 4, "width": 8, "bands": 8, "blocks": 1, "hidden": 12, "layers": 1},
+    },
     "enroll": {"channels": 8, "hidden": 6, "blocks": 1, "embedding": 12},
 }
 
@@ -52,7 +56,7 @@ def files(tmp_path_factory):
         model = build(name, **config).eval().requires_grad_(False)
         if name == "target":
             model.net.deconv.conv.weight.mul_(10)  # far from the mixture, so that the voice counts
-        if name == "target-small":
+        if name in ("target-small", "target-around"):
             model.mask.weight.mul_(10)
         bundle = folder / f"{name}.onnx"
         export_bundle(model, bundle, name=name, license="CC0-1.0")
@@ -84,7 +88,7 @@ def test_a_bundle_separates_as_its_checkpoint_does_and_the_talkers_line_up_with_
     close(talkers.sum(axis=0, keepdims=True), mixture)
 
 
-@pytest.mark.parametrize("name", ["target", "target-small"])
+@pytest.mark.parametrize("name", ["target", "target-small", "target-around"])
 def test_a_bundle_keeps_the_talker_of_a_look_as_its_checkpoint_does(files, name):
     (network, bundle), (enroll_network, enroll_bundle) = files[name], files["enroll"]
     mixture, looks = sound(2, 5000), [sound(2, 6000, seed) * [[1], [0.3]] for seed in (1, 2)]

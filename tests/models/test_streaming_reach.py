@@ -20,6 +20,10 @@ SIZES: dict[str, dict] = {
     "separate": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1, "attentive": 1, "pitches": 8},
     "separate-tiger-small": {"size": 8, "channels": 12, "rounds": 2, "scales": 3, "heads": 2, "query": 3, "memory": 9},
     "target-small": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 1},
+    "target-around": {
+        **{"channels": 8, "hidden": 12, "bands": 16, "blocks": 1, "pitches": 8, "delays": 6, "turns": 3},
+        "listener": {"channels": 4, "width": 8, "bands": 8, "blocks": 1, "hidden": 12, "layers": 1},
+    },
     "target": {"channels": 8, "hidden": 6, "blocks": 2, "heads": 2, "memory": 20, "query": 2},
 }
 
