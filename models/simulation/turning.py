@@ -9,7 +9,7 @@ FRAME, HOP = 512, 256
 LOW_HZ, HIGH_HZ = 200.0, 1500.0  # above, a phase has several meanings
 LOUDNESS = 0.3  # of the power: loud bins count more
 DELAYS_S = np.linspace(-8e-4, 8e-4, 129)  # around a large head
-FUZZY_S = 65e-6  # half of a step between the directions of `target-around`
+FUZZY_S = 65e-6  # a little more than half of a step between the directions of `target-around`
 
 
 def turned_to_the_talker(rng: np.random.Generator, look: np.ndarray, alone: np.ndarray) -> tuple[np.ndarray, ...]:
