@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from hearloop.models import build, task_of
 from hearloop.models.frontend import stft_on
+from hearloop.models.published.dvector import DVector
 from hearloop.models.simulation.looks import LookItems
 from hearloop.models.simulation.pairs import PairItems
 from hearloop.models.simulation.scenes import SceneItems
@@ -85,8 +86,9 @@ def _learns(name: str) -> tuple[nn.Module, nn.Module, Callable[[], Any]]:
         network = build(name, **CONFIGS[name])
         return network, SeparateLoss(TALKERS, network.window), lambda: PairItems(_sound(2), _sound(2, 2))
     if task == "enroll":
-        weights = EnrollLossWeights(contrast=1, front=1 if name == "enroll-frontal" else 0)
-        return build(name, **CONFIGS[name]), EnrollLoss(weights, None), _looks
+        frontal = name == "enroll-frontal"
+        weights = EnrollLossWeights(contrast=1, front=frontal, recognition=frontal, teacher="pretrained.pt" * frontal)
+        return build(name, **CONFIGS[name]), EnrollLoss(weights, DVector(8, 1, 256) if frontal else None), _looks
     if task == "target":
         enroll = ENROLLMENT[name]
         network = Hearing(build(name, **CONFIGS[name]), build(enroll, **CONFIGS[enroll]), blur=0.5)

@@ -23,7 +23,7 @@ from hearloop.models.training.machines import open_fabric, run_on
 from hearloop.models.training.settings import Settings
 from hearloop.models.training.talker_loss import SeparateLossWeights
 from hearloop.models.training.tasks import enroll, open_task, separate, target
-from hearloop.models.training.voice_loss import EnrollLossWeights, alignment, contrast
+from hearloop.models.training.voice_loss import EnrollLossWeights, Recognition, alignment, contrast
 from hearloop.models.training.whereabouts import direction_error
 from hearloop.runtime.errors import HearloopError
 
@@ -181,6 +181,18 @@ def test_embeddings_that_tell_talkers_apart_are_preferred():
     assert float(alignment(apart, -apart)) == 2
 
 
+def test_a_look_is_not_taken_for_what_was_remembered_of_others():
+    recognition = Recognition(embedding=4, remembered=3)
+    voice, ada, ben = torch.eye(4)[:1], torch.tensor([3]), torch.tensor([5])
+    assert float(recognition(voice, voice, ada, 0.1)) == 0, "nobody else is known"
+    recognition.remember(voice, ada)
+    assert float(recognition(voice, voice, ada, 0.1)) == 0, "what the same talker said elsewhere is no mistake"
+    recognition.remember(voice, ben)
+    assert float(recognition(voice, voice, ada, 0.1)) == pytest.approx(np.log(2)), "two who cannot be told apart"
+    recognition.remember(torch.eye(4)[1:], torch.tensor([5, 6, 7]))
+    assert float(recognition(voice, voice, ada, 0.1)) == pytest.approx(3 * np.exp(-10), rel=1e-2), "the oldest is gone"
+
+
 def test_what_is_behind_a_look_is_not_heard(starter):
     task = open_task(TARGET, *starter)
     network = task.build()
@@ -245,6 +257,21 @@ def test_an_enrolment_network_begins_with_what_its_teacher_knows_and_learns_from
     assert not torch.equal(loss(network, swapped), loss(network, items))
 
 
+def test_an_enrolment_network_learns_to_recognise_what_its_teacher_says_of_the_other_look(starter, teacher):
+    configuration = replace(ENROLL, model="enroll-frontal", config={"channels": 4, "width": 8, "bands": 8, "blocks": 1})
+    weights = EnrollLossWeights(contrast=0, recognition=1, teacher=str(teacher))
+    task = open_task(replace(configuration, loss=weights), *starter)
+    network = task.build()
+    loss, items = task.loss(network), task.simulator.items(1, 0, 4, 8000)
+    found = loss(network, items)
+    found.backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in network.parameters())
+    with torch.no_grad():
+        said = task.teacher(*(torch.as_tensor(each).flatten(0, 1) for each in (items.spoken, items.look_samples)))
+        torch.testing.assert_close(loss.recognition.voices[:8], said)
+        assert not torch.equal(loss(network, items._replace(spoken=items.spoken[:, ::-1].copy())), found)
+
+
 def test_the_front_of_an_enrolment_network_learns_to_let_the_talker_pass(starter):
     """Over and over the same looks; the rest of the network stays as it is."""
     torch.manual_seed(0)
@@ -265,8 +292,9 @@ def test_the_front_of_an_enrolment_network_learns_to_let_the_talker_pass(starter
 
 
 def test_a_teacher_is_needed_to_learn_from_one():
-    with pytest.raises(HearloopError, match="without a teacher"):
-        EnrollLossWeights(alignment=1)
+    for term in ("alignment", "recognition"):
+        with pytest.raises(HearloopError, match="without a teacher"):
+            EnrollLossWeights(**{term: 1})
 
 
 def test_networks_that_learn_together_begin_with_checkpoints_of_their_own(starter, tmp_path):

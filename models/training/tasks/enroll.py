@@ -16,7 +16,7 @@ from ...simulation.recipe import SCENE_VALIDATION
 from ...target.hearing import embed
 from ..configuration import EnrollConfiguration
 from ..validate import share_of
-from ..voice_loss import EnrollLossWeights, alignment, contrast
+from ..voice_loss import EnrollLossWeights, Recognition, alignment, contrast
 from .task import ItemLoss, Measures, Task
 
 PAIRS = 60  # of looks, of validation
@@ -45,7 +45,7 @@ class Enroll(Task):
             )
         if self.teacher is not None and hasattr(network, "begin_with"):
             network.begin_with(self.teacher)
-        if not weights.contrast and not weights.alignment:
+        if not weights.contrast and not weights.alignment and not weights.recognition:
             for name, parameter in network.named_parameters():
                 parameter.requires_grad_(name.startswith("front."))
         return network
@@ -70,12 +70,14 @@ class EnrollLoss(ItemLoss):
     """A weighted sum of terms.
 
     Each look has to find the other one at its talker among those of the batch; to say what the teacher says of the
-    voice alone; and to let pass the talker alone.
+    voice alone; to be more like what it says of the other one than like what it said of other talkers lately; and to
+    let pass the talker alone.
     """
 
     def __init__(self, weights: EnrollLossWeights, teacher: DVector | None):
         super().__init__()
         self.weights, self.teacher = weights, teacher
+        self.recognition = Recognition(teacher.linear.out_features) if teacher is not None else None
 
     def forward(self, network: nn.Module, items: LookItems) -> torch.Tensor:
         looks, alone, spoken = (torch.as_tensor(part).flatten(0, 1) for part in items[:3])
@@ -91,10 +93,13 @@ class EnrollLoss(ItemLoss):
             both = contrast(first, second, talker, weights.temperature)
             both = both + contrast(second, first, talker, weights.temperature)
             loss = loss + weights.contrast * both / 2
-        if self.teacher is not None and weights.alignment:
+        if self.teacher is not None and self.recognition is not None and (weights.alignment or weights.recognition):
             with torch.no_grad():
                 clean = self.teacher(spoken, samples)
             loss = loss + weights.alignment * alignment(voices, clean)
+            both, others = talker.repeat(2), torch.cat(clean.chunk(2)[::-1])
+            self.recognition.remember(clean, both)
+            loss = loss + weights.recognition * self.recognition(voices, others, both, weights.temperature)
         return loss
 
 
