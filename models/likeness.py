@@ -9,7 +9,7 @@ FEATURES = 8
 MEMORY = 16
 NEIGHBOURS = 5  # directions that are seen together: somebody is heard in those beside as well, but less
 STRESS = 4.0  # brings differences between cosines to about one
-OWN = 0.5  # how much counts what the network itself thinks: of voices of its training it is surer than of others
+OWN = 0.15  # how much counts what the network itself thinks: a listener who knows voices is right more often
 LEAST_DB, OF_A_FEATURE_DB = -30.0, 5.0
 
 
