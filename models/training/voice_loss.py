@@ -92,11 +92,9 @@ class Recognition(nn.Module):
 
     def forward(self, noisy: torch.Tensor, own: torch.Tensor, talker: torch.Tensor, temperature: float) -> torch.Tensor:
         """Cross entropy of finding the `own` voice [B, E] with a `noisy` one [B, E] among those of others, scalar."""
-        others = noisy @ self.voices.T / temperature
-        other = (self.talkers != talker[:, None]) & (self.talkers != NOBODY)
-        likeness = torch.cat(
-            [(noisy * own).sum(-1, keepdim=True) / temperature, others.where(other, -torch.inf)], dim=1
-        )
+        same = (self.talkers == talker[:, None]) | (self.talkers == NOBODY)
+        others = (noisy @ self.voices.T).masked_fill(same, -torch.inf)
+        likeness = torch.cat([(noisy * own).sum(-1, keepdim=True), others], dim=1) / temperature
         return functional.cross_entropy(likeness, torch.zeros_like(talker))
 
     def remember(self, voices: torch.Tensor, talker: torch.Tensor) -> None:
