@@ -77,7 +77,7 @@ class EnrollLoss(ItemLoss):
     def __init__(self, weights: EnrollLossWeights, teacher: DVector | None):
         super().__init__()
         self.weights, self.teacher = weights, teacher
-        self.recognition = Recognition(teacher.linear.out_features) if teacher is not None else None
+        self.recognition = Recognition(teacher.linear.out_features) if teacher and weights.recognition else None
 
     def forward(self, network: nn.Module, items: LookItems) -> torch.Tensor:
         looks, alone, spoken = (torch.as_tensor(part).flatten(0, 1) for part in items[:3])
@@ -93,13 +93,14 @@ class EnrollLoss(ItemLoss):
             both = contrast(first, second, talker, weights.temperature)
             both = both + contrast(second, first, talker, weights.temperature)
             loss = loss + weights.contrast * both / 2
-        if self.teacher is not None and self.recognition is not None and (weights.alignment or weights.recognition):
+        if self.teacher is not None and (weights.alignment or weights.recognition):
             with torch.no_grad():
                 clean = self.teacher(spoken, samples)
             loss = loss + weights.alignment * alignment(voices, clean)
-            both, others = talker.repeat(2), torch.cat(clean.chunk(2)[::-1])
-            self.recognition.remember(clean, both)
-            loss = loss + weights.recognition * self.recognition(voices, others, both, weights.temperature)
+            if self.recognition is not None:
+                both, others = talker.repeat(2), torch.cat(clean.chunk(2)[::-1])
+                self.recognition.remember(clean, both)
+                loss = loss + weights.recognition * self.recognition(voices, others, both, weights.temperature)
         return loss
 
 
