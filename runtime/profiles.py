@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .errors import HearloopError
-from .voice import Voice
+from .voice import Voice, mean_voice
 
 SCHEMA = 1
 NAME = re.compile(r"[\w][\w .'-]{0,63}")
@@ -25,13 +25,16 @@ NORM_TOLERANCE = 1e-3
 class Profile:
     """A voice with a name.
 
-    enrolled : when, in UTC; look : what was found in the recording it was made of, such as seconds and level
+    enrolled : when, in UTC; look : what was found in the recording it was made of, such as seconds and level, of the
+        last one if there were several
+    looks : how many it was made of
     """
 
     name: str
     voice: Voice
     enrolled: str
     look: Mapping[str, Any]
+    looks: int = 1
 
 
 def profile_folder() -> Path:
@@ -49,6 +52,20 @@ def profile_folder() -> Path:
 def new_profile(name: str, voice: Voice, look: Mapping[str, Any]) -> Profile:
     """A profile of now."""
     return Profile(name, voice, datetime.now(timezone.utc).isoformat(timespec="seconds"), look)
+
+
+def with_another_look(profile: Profile, voice: Voice, look: Mapping[str, Any]) -> Profile:
+    """A profile that knows the voice from one more look, which counts as much as each before.
+
+    Raises HearloopError if another enrolment model has made the profile.
+    """
+    every = mean_voice([profile.voice] * profile.looks + [voice])
+    return replace(new_profile(profile.name, every, look), looks=profile.looks + 1)
+
+
+def looks_of(profile: Profile) -> str:
+    """Such as "2 looks"."""
+    return "one look" if profile.looks == 1 else f"{profile.looks} looks"
 
 
 def save_profile(profile: Profile, overwrite: bool = False) -> Path:
@@ -69,6 +86,7 @@ def save_profile(profile: Profile, overwrite: bool = False) -> Path:
         "version": voice.version,
         "embedding": [float(value) for value in voice.embedding],
         "look": dict(profile.look),
+        "looks": profile.looks,
     }
     draft: Path | None = None
     try:
@@ -101,8 +119,9 @@ def read_profile(name: str) -> Profile:
             Voice(embedding, content["model"], content["version"]),
             content["enrolled"],
             content["look"],
+            int(content.get("looks", 1)),  # those of before were made of one
         )
-        sound = embedding.ndim == 1 and abs(float(np.linalg.norm(embedding)) - 1) < NORM_TOLERANCE
+        sound = profile.looks > 0 and embedding.ndim == 1 and abs(float(np.linalg.norm(embedding)) - 1) < NORM_TOLERANCE
     except FileNotFoundError:
         known = ", ".join(profile_names()) or "none yet; `hearloop enroll NAME` makes one"
         raise HearloopError(f"no profile {name!r}; known are {known}") from None

@@ -1,5 +1,6 @@
 """From a look to what steers a target model: the embedding of a voice, and the map that a model makes of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,27 @@ def hear_voice(look: np.ndarray, sample_rate: int, model: str | Path | Bundle = 
         step.step()
     embedding = step.outputs[info.port("embedding", "outputs").name].reshape(-1).copy()
     return Voice(embedding, info.name, info.version)
+
+
+def mean_voice(voices: Sequence[Voice]) -> Voice:
+    """What several looks at one person say together: every one heard others as well, but not the same ones.
+
+    Raises HearloopError if there is none, or if they were not made by the same model.
+    """
+    if not voices:
+        raise HearloopError("no look at the person; expected one at least")
+    first = voices[0]
+    for voice in voices:
+        if (voice.model, voice.version) != (first.model, first.version):
+            raise HearloopError(
+                f"looks were heard by {first.model!r} of version {first.version} and {voice.model!r} of version "
+                f"{voice.version}; expected the same for all: their embeddings mean different things"
+            )
+    embedding = np.stack([voice.embedding for voice in voices]).astype(np.float64).mean(axis=0)
+    norm = float(np.linalg.norm(embedding))
+    if not norm:
+        raise HearloopError("the looks are as unlike as can be and leave nothing in the mean; look again")
+    return Voice(np.asarray(embedding / norm, np.float32), first.model, first.version)
 
 
 def check_voice(info: BundleInfo, voice: Voice | None) -> None:

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..runtime.errors import HearloopError
 from .material import add_data_arguments, read_corpora, read_material
 
@@ -40,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what looks at the talker, for a target (default: what was trained with it, else enroll)",
     )
     parser.add_argument("--clean-looks", action="store_true", help="with nobody else in them and no noise")
+    parser.add_argument(
+        "--looks", type=int, default=1, help="at each target, whose voice is the mean of them (default: %(default)s)"
+    )
     parser.add_argument(
         "--look-within",
         type=float,
@@ -140,10 +141,8 @@ def _scenes(args: argparse.Namespace) -> Found:
 
     counts = _counts(scene_validation_set, args.mixtures)
     items = scene_validation_set(read_material(args, "valid", with_heads=True), **counts, **_looks(args))
-    looks = "clean" if args.clean_looks else "noisy"
     return of_scenes(items, args.clean_looks), (
-        f"{args.mixtures} scenes of unseen talkers, noises and heads, -5 to 15 dB, with {looks} looks of 2 to 5 s"
-        f"{'' if args.look_within is None else f' within {args.look_within:g} degrees'}; "
+        f"{args.mixtures} scenes of unseen talkers, noises and heads, -5 to 15 dB, with {_looks_named(args)}; "
         f"{len(items.reopening)} in which the target pauses, seed {SEED}"
     )
 
@@ -152,30 +151,41 @@ def _tell_identities(args: argparse.Namespace) -> int:
     """Measure how well enrolment models tell talkers apart by noisy looks."""
     from ..models.evaluation.identity import identity, identity_table
     from ..models.evaluation.report import plain
-    from ..models.evaluation.systems import VoiceHearer, open_enrolment
+    from ..models.evaluation.systems import open_enrolment
     from ..models.simulation.validation import scene_validation_set
-
-    def embedder(hear: VoiceHearer) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda look: hear(look).embedding
 
     scenes = scene_validation_set(
         read_material(args, "valid", with_heads=True), args.mixtures, 0, **_looks(args)
     ).scenes
-    found = [identity(Path(name).stem, embedder(open_enrolment(name)), scenes) for name in args.models]
+    found = [identity(Path(name).stem, open_enrolment(name), scenes) for name in args.models]
     print(identity_table(found))
     if args.json is not None:
-        content = {"task": "enroll", "test": f"{len(scenes)} noisy looks of 2 to 5 s", "systems": plain(found)}
+        times = "" if args.looks == 1 else "times "
+        test = f"{len(scenes)} {times}{_looks_named(args)}"
+        content = {"task": "enroll", "test": test, "systems": plain(found)}
         args.json.write_text(json.dumps(content, indent=1) + "\n")
     return 0
 
 
-def _looks(args: argparse.Namespace) -> dict[str, float]:
-    return {} if args.look_within is None else {"frontal_deg": args.look_within}
+def _looks(args: argparse.Namespace) -> dict[str, Any]:
+    if args.looks < 1:
+        raise HearloopError(f"--looks is {args.looks}; expected one at least")
+    return {"looks": args.looks} | ({} if args.look_within is None else {"frontal_deg": args.look_within})
+
+
+def _looks_named(args: argparse.Namespace) -> str:
+    """Such as "2 noisy looks of 2 to 5 s each within 30 degrees"."""
+    kind = "clean" if args.clean_looks else "noisy"
+    several = "" if args.looks == 1 else f"{args.looks} "
+    each = "" if args.looks == 1 else " each"
+    within = "" if args.look_within is None else f" within {args.look_within:g} degrees"
+    return f"{several}{kind} looks of 2 to 5 s{each}{within}"
 
 
 def _counts(make: Callable[..., Any], mixtures: int) -> dict[str, int]:
     """The numbers of a set as it is by default, in proportion to that of its first part."""
     parameters = inspect.signature(make).parameters
-    counts = {name: each.default for name, each in parameters.items() if isinstance(each.default, int)}
+    counts = {name: each.default for name, each in parameters.items() if each.kind is not each.KEYWORD_ONLY}
+    counts = {name: count for name, count in counts.items() if isinstance(count, int)}
     first = next(iter(counts.values()))
     return {name: round(count * mixtures / first) for name, count in counts.items()}

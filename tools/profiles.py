@@ -3,7 +3,7 @@
 import argparse
 
 from ..runtime.errors import HearloopError
-from ..runtime.profiles import delete_profile, profile_folder, profile_names, read_profile, rename_profile
+from ..runtime.profiles import delete_profile, looks_of, profile_folder, profile_names, read_profile, rename_profile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +32,8 @@ def _show() -> None:
             print(f"{name}: {error}")
             continue
         print(
-            f"{name}: {profile.enrolled}, {profile.look.get('seconds', 0):.1f} s, model {profile.voice.model} "
-            f"{profile.voice.version}"
+            f"{name}: {profile.enrolled}, {looks_of(profile)}, {profile.look.get('seconds', 0):.1f} s, "
+            f"model {profile.voice.model} {profile.voice.version}"
         )
     if not names:
         print(f"no voices are enrolled in {profile_folder()}; `hearloop enroll NAME` enrols one")

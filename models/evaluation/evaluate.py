@@ -61,7 +61,7 @@ def evaluate(
 
 def output_of(system: System, recording: Recording) -> np.ndarray:
     """What a system makes of a recording; raises HearloopError if it has another shape than the target."""
-    output = system.process(recording.mixture, recording.look)
+    output = system.process(recording.mixture, recording.looks)
     if output.shape != recording.target.shape:
         raise HearloopError(
             f"{system.name}: {recording.name}: gave {output.shape[0]} output(s) of {output.shape[1]} samples; expected "

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...runtime.voice import Voice, mean_voice
 from ..simulation.scenes import Scene
 from .interval import RESAMPLINGS, Interval, interval
 
@@ -26,10 +27,15 @@ class Identity:
     talkers: int
 
 
-def identity(name: str, embed: Callable[[np.ndarray], np.ndarray], scenes: Sequence[Scene]) -> Identity:
-    """Measure `embed`, from a look float32 [2, samples] to an embedding of unit norm, on the looks of scenes."""
-    noisy = np.stack([embed(scene.look) for scene in scenes])
-    clean = np.stack([embed(scene.clean_look) for scene in scenes])
+def identity(name: str, hear: Callable[[np.ndarray], Voice], scenes: Sequence[Scene]) -> Identity:
+    """Measure `hear`, from a look float32 [2, samples] to the voice in it, on the looks of scenes.
+
+    Of several looks at one target the mean counts.
+    """
+    noisy, clean = (
+        np.stack([mean_voice([hear(look) for look in scene.looks(alone)]).embedding for scene in scenes])
+        for alone in (False, True)
+    )
     talkers = np.unique([scene.talker for scene in scenes], return_inverse=True)[1]
     return Identity(
         name,

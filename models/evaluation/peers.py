@@ -1,6 +1,6 @@
 """Other people's streaming models, run exactly as they were published, for comparison on the same mixtures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ class Peer:
     name: str
     task, latency_ms = "enhance", 32.0
 
-    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
+    def process(self, mixture: np.ndarray, looks: Sequence[np.ndarray] = ()) -> np.ndarray:
         """float32 [channels, samples] at 16 kHz -> the same shape, without delay."""
         return np.stack([self.enhance(channel) for channel in mixture])
 

@@ -19,6 +19,7 @@ from ..simulation.validation import SNR_BANDS_DB, PairValidationSet, SceneValida
 FOLDERS = {"enhance": ("clean",), "separate": ("talker1", "talker2"), "target": ("clean", "look")}
 """Task -> the folders beside `noisy/` that hold what should come out, and for a target the look."""
 INTERVALS_SEMITONES = ((0, 2), (2, 4), (4, 7))
+POOR_LOOK_DB = -6.0
 _BELOW, _ABOVE = f"below {SNR_BANDS_DB[0][0]:g} dB", f"from {SNR_BANDS_DB[-1][1]:g} dB"
 
 
@@ -32,7 +33,7 @@ class Recording:
     part : what it is there for, a key of `measures.MEASURES`
     in_all : whether it counts to the mean over all
     others : talkers that are not to be heard, each [channels, samples]
-    look : of the talker to be heard, [2, any number]
+    looks : at the talker to be heard, each [2, any number]
     """
 
     name: str
@@ -42,7 +43,7 @@ class Recording:
     part: str = "noisy"
     in_all: bool = True
     others: Sequence[np.ndarray] = field(default=())
-    look: np.ndarray | None = None
+    looks: tuple[np.ndarray, ...] = ()
 
     @property
     def unprocessed(self) -> np.ndarray:
@@ -98,9 +99,9 @@ def of_pairs(items: PairValidationSet, sexes: Sequence[str | None] = ()) -> list
 
 
 def of_scenes(items: SceneValidationSet, clean_looks: bool = False) -> list[Recording]:
-    """Scenes with a look, grouped by SNR band, by noise, place and movement, by how many others, and by length of look.
+    """Scenes, grouped by SNR band, by noise, place and movement, by how many others, and by length and SNR of the look.
 
-    The looks are noisy, or those of the target alone.
+    Their looks are noisy, or those of the target alone.
     """
 
     def made(part: str, name: str, scenes: Sequence[Scene]) -> list[Recording]:
@@ -112,7 +113,7 @@ def of_scenes(items: SceneValidationSet, clean_looks: bool = False) -> list[Reco
                 _conditions(scene) if part == "chosen" else (name,),
                 part,
                 others=tuple(scene.interferers),
-                look=scene.clean_look if clean_looks else scene.look,
+                looks=scene.looks(clean_looks),
             )
             for number, scene in enumerate(scenes)
         ]
@@ -161,7 +162,7 @@ def read_folder(folder: Path, task: str = "enhance") -> list[Recording]:
     recordings = []
     for name in files["noisy"]:
         sounds = {part: _read(files[part][name]) for part in parts}
-        look = sounds.pop("look", None)
+        looks = (sounds.pop("look"),) if "look" in sounds else ()
         noisy = sounds.pop("noisy")
         for part, sound in sounds.items():
             if sound.shape != noisy.shape:
@@ -172,7 +173,7 @@ def read_folder(folder: Path, task: str = "enhance") -> list[Recording]:
         condition = () if name.parent == Path() else (str(name.parent),)
         groups = (_snr_name(noisy, sum(sounds.values(), np.zeros_like(noisy))), *condition)
         target = np.concatenate(list(sounds.values()))
-        recordings.append(Recording(str(name), noisy, target, groups, f"folder, {task}", look=look))
+        recordings.append(Recording(str(name), noisy, target, groups, f"folder, {task}", looks=looks))
     return recordings
 
 
@@ -222,7 +223,14 @@ def _conditions(scene: Scene) -> tuple[str, ...]:
         "moving" if "moving" in scene.kind else "still",
         "1 other" if others == 1 else f"{others} others",
         f"look of {seconds}..{seconds + 1} s",
+        f"look {'below' if _look_snr_db(scene) < POOR_LOOK_DB else 'from'} {POOR_LOOK_DB:g} dB",
     )
+
+
+def _look_snr_db(scene: Scene) -> float:
+    """The target in the noisy look over all else in it, at both ears."""
+    rest = np.square(scene.look - scene.clean_look, dtype=np.float64).sum()
+    return float(10 * np.log10((np.square(scene.clean_look, dtype=np.float64).sum() + 1e-12) / (rest + 1e-12)))
 
 
 def _band(item: Mixture | Scene) -> str:

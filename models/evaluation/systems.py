@@ -15,7 +15,7 @@ from scipy.signal import correlate, resample_poly
 from ...runtime.bundle import Bundle, load_bundle
 from ...runtime.errors import HearloopError
 from ...runtime.processor import Processor
-from ...runtime.voice import Voice, hear_voice
+from ...runtime.voice import Voice, hear_voice, mean_voice
 from ...runtime.whole import WholeProcessor
 from .. import task_of
 from ..simulation.corpus import SAMPLE_RATE
@@ -39,8 +39,8 @@ class System(Protocol):
     latency_ms: float
     task: str
 
-    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
-        """float32 [channels, samples] at 16 kHz, look [2, any number] -> [outputs, samples]."""
+    def process(self, mixture: np.ndarray, looks: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """float32 [channels, samples] at 16 kHz, looks, each [2, any number] -> [outputs, samples]."""
 
 
 class ProcessorSystem:
@@ -51,8 +51,8 @@ class ProcessorSystem:
         self.name, self.latency_ms, self.task = bundle.info.name, bundle.info.latency_ms, bundle.info.task
         self._processors: dict[int, Processor] = {}
 
-    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
-        processor = self._opened(len(mixture), _voice_in(look, self._hear_voice, self.name))
+    def process(self, mixture: np.ndarray, looks: Sequence[np.ndarray] = ()) -> np.ndarray:
+        processor = self._opened(len(mixture), _voice_in(looks, self._hear_voice, self.name))
         run = processor.separate if processor.sources > 1 else processor.process
         output = np.concatenate([run(mixture), processor.flush()], axis=-1)
         delay = round(processor.latency.total)
@@ -75,7 +75,7 @@ class FileSystem:
         self._bundle = bundle
         self.name, self.latency_ms, self.task = bundle.info.name, bundle.info.latency_ms, bundle.info.task
 
-    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
+    def process(self, mixture: np.ndarray, looks: Sequence[np.ndarray] = ()) -> np.ndarray:
         processor = WholeProcessor(self._bundle, len(mixture), SAMPLE_RATE)
         run = processor.separate if processor.sources > 1 else processor.process
         output = np.concatenate([run(mixture), processor.flush()], axis=-1)
@@ -89,16 +89,16 @@ class CheckpointSystem:
         self._network, self._hear_voice = network, hear_voice
         self.name, self.latency_ms, self.task = network.name, network.latency_ms, network.task
 
-    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
-        return self._network.hear(mixture, _voice_in(look, self._hear_voice, self.name))
+    def process(self, mixture: np.ndarray, looks: Sequence[np.ndarray] = ()) -> np.ndarray:
+        return self._network.hear(mixture, _voice_in(looks, self._hear_voice, self.name))
 
 
-def _voice_in(look: np.ndarray | None, hear_voice: VoiceHearer | None, name: str) -> Voice | None:
+def _voice_in(looks: Sequence[np.ndarray], hear_voice: VoiceHearer | None, name: str) -> Voice | None:
     if hear_voice is None:
         return None
-    if look is None:
+    if not looks:
         raise HearloopError(f"{name}: there is no look at the target; expected one with each recording")
-    return hear_voice(look)
+    return mean_voice([hear_voice(look) for look in looks])
 
 
 class CommandSystem:
@@ -119,12 +119,14 @@ class CommandSystem:
         self.task = "separate" if separates else "target" if "{look}" in self._words else "enhance"
         self.name = Path(self._words[0]).name
 
-    def process(self, mixture: np.ndarray, look: np.ndarray | None = None) -> np.ndarray:
+    def process(self, mixture: np.ndarray, looks: Sequence[np.ndarray] = ()) -> np.ndarray:
+        if len(looks) > 1:
+            raise HearloopError(f"{self.name}: there are {len(looks)} looks at the target; a command takes one")
         with tempfile.TemporaryDirectory() as folder:
             names = ("{input}", "{look}", *self._outputs)
             files = {name: f"{folder}/{name.strip('{}')}.wav" for name in names}
             soundfile.write(files["{input}"], mixture.T, SAMPLE_RATE, subtype="FLOAT")
-            if look is not None:
+            for look in looks:
                 soundfile.write(files["{look}"], look.T, SAMPLE_RATE, subtype="FLOAT")
             words = [files.get(word, word) for word in self._words]
             try:

@@ -32,6 +32,7 @@ class Scene:
     target : the target with 50 ms of reflections; zeros while it says nothing
     interferers : [talkers, 2, samples] each of the others with its whole room
     look : the target from the front among others; clean_look : the target alone in it, with 50 ms of reflections
+    more_looks : each [2, 2, samples], another look at the target and the target alone in it
     talker : number of the target in the simulator's `voices.names`; head : name of the head
     snr_db : energy of the target with its whole room over the noise, while it speaks
     azimuth_deg, look_azimuth_deg : of the target, then of the others, at the beginning
@@ -49,6 +50,11 @@ class Scene:
     azimuth_deg: tuple[float, ...]
     look_azimuth_deg: tuple[float, ...]
     kind: str
+    more_looks: tuple[np.ndarray, ...] = ()
+
+    def looks(self, clean: bool = False) -> tuple[np.ndarray, ...]:
+        """All looks at the target, noisy or clean, each [2, samples]."""
+        return (self.clean_look if clean else self.look, *(each[int(clean)] for each in self.more_looks))
 
 
 class SceneItems(NamedTuple):
@@ -107,11 +113,20 @@ class SceneSimulator:
         scene, target = divmod(index, self.recipe.target_talkers)
         return self.scene(np.random.default_rng([seed, scene]), length, target=target)
 
-    def scene(self, rng: np.random.Generator, length: int, speaks: np.ndarray | None = None, target: int = 0) -> Scene:
+    def scene(
+        self,
+        rng: np.random.Generator,
+        length: int,
+        speaks: np.ndarray | None = None,
+        target: int = 0,
+        looks: int = 1,
+    ) -> Scene:
         """A scene of `length` samples with its look.
 
         `speaks` is a gain [length] that says when the target speaks; the recipe draws it unless it is given.
         `target` is the number of the talker to be heard, below `target_talkers`; the scene is the same with any.
+        With more `looks` there are others, of the same length but elsewhere, among others, and of something else that
+        the target says; all the rest is the same.
         """
         recipe = self.recipe
         head = self.heads[rng.integers(len(self.heads))]
@@ -121,7 +136,11 @@ class SceneSimulator:
         strangers = 0 if is_clean else int(rng.integers(recipe.look_talkers[0], recipe.look_talkers[1] + 1))
         microphone = self._microphone(rng)
         people = self.voices.choose(rng, 1 + max(others, strangers), length + look_length)
-        told = [self._say(rng, talker, (length, look_length), microphone) for talker in people[: recipe.target_talkers]]
+        more = (looks - 1) * (look_length,)
+        told = [
+            self._say(rng, talker, (length, look_length), microphone, more)
+            for talker in people[: recipe.target_talkers]
+        ]
         voices = [pieces[0] for pieces in told]
         voices += [self._say(rng, other, (length,), microphone)[0] for other in people[len(told) : 1 + others]]
         look_others = [person for person in people[::-1] if person != people[target]][:strangers]
@@ -138,7 +157,11 @@ class SceneSimulator:
         in_front = Surroundings(head, self._draw_room(rng))
         look_noise, _ = self._noise(rng, in_front, look_length, microphone)
         looked, _ = self._hear(rng, in_front, look_voices, looks_deg, look_noise * np.float32(not is_clean))
-        scene, look = self._recorded(rng, [heard, looked])
+        elsewhere = [
+            self._another_look(again, head, spoken, people[target], strangers, microphone, is_clean)
+            for again, spoken in zip(rng.spawn(looks - 1), told[target][2:], strict=True)
+        ]
+        scene, look, *others_looks = self._recorded(rng, [heard, looked, *elsewhere])
         return Scene(
             mixture=scene[0],
             target=scene[1],
@@ -151,7 +174,29 @@ class SceneSimulator:
             azimuth_deg=tuple(azimuths_deg[_first(target, len(voices))].tolist()),
             look_azimuth_deg=tuple(((looks_deg + 180) % 360 - 180).tolist()),
             kind=kind + (" in a room" if around.room else "") + (", moving" if around.yaw_deg is not None else ""),
+            more_looks=tuple(each[:2] for each in others_looks),
         )
+
+    def _another_look(
+        self,
+        rng: np.random.Generator,
+        head: Head,
+        spoken: np.ndarray,
+        talker: int,
+        strangers: int,
+        microphone: np.ndarray,
+        is_clean: bool,
+    ) -> np.ndarray:
+        """A look with the same head at another place, among as many others: as `_hear` returns it."""
+        recipe, length = self.recipe, len(spoken)
+        people = self.voices.choose(rng, strangers + 2)
+        others = [person for person in people if person != talker][:strangers]
+        voices = [spoken, *(self._say(rng, other, (length,), microphone)[0] for other in others)]
+        azimuths_deg = rng.uniform(recipe.elsewhere_deg, 360 - recipe.elsewhere_deg, len(voices))
+        azimuths_deg[0] = rng.uniform(-recipe.frontal_deg, recipe.frontal_deg)
+        around = Surroundings(head, self._draw_room(rng))
+        noise, _ = self._noise(rng, around, length, microphone)
+        return self._hear(rng, around, voices, azimuths_deg, noise * np.float32(not is_clean))[0]
 
     def _microphone(self, rng: np.random.Generator) -> np.ndarray:
         """The response of the ears' microphones, second-order sections [sections, 6]."""
@@ -161,14 +206,19 @@ class SceneSimulator:
         return response
 
     def _say(
-        self, rng: np.random.Generator, speaker: int, lengths: tuple[int, ...], microphone: np.ndarray
+        self,
+        rng: np.random.Generator,
+        speaker: int,
+        lengths: tuple[int, ...],
+        microphone: np.ndarray,
+        more: tuple[int, ...] = (),
     ) -> list[np.ndarray]:
-        """Different pieces of what a speaker says, with one colour.
+        """Different pieces of what a speaker says, with one colour, as `Voices.say`.
 
         The response of the microphones is in it already: before the ears it is one channel, behind them many.
         """
         colour = random_equaliser(rng, self.recipe.speech_equalisation_db)
-        pieces = self.voices.say(rng, speaker, lengths, self.recipe.speech_speed)
+        pieces = self.voices.say(rng, speaker, lengths, self.recipe.speech_speed, more)
         return [equalise(piece, np.concatenate([colour, microphone])) for piece in pieces]
 
     def _draw_speaks(self, rng: np.random.Generator, length: int) -> np.ndarray | None:

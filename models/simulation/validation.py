@@ -114,19 +114,25 @@ class SceneValidationSet:
 
 
 def scene_validation_set(
-    material: Material, scenes: int = 120, reopening: int = 30, frontal_deg: float = SCENE_VALIDATION.frontal_deg
+    material: Material,
+    scenes: int = 120,
+    reopening: int = 30,
+    *,
+    frontal_deg: float = SCENE_VALIDATION.frontal_deg,
+    looks: int = 1,
 ) -> SceneValidationSet:
     """The set for target speech hearing, where looks meet the target within `frontal_deg` of the front.
 
-    Nothing else in it depends on that angle. Raises AudioError without heads or with too few speakers.
+    Nothing else in it depends on that angle, nor on how many `looks` there are. Raises AudioError without heads or with
+    too few speakers.
     """
     recipe = replace(SCENE_VALIDATION, frontal_deg=frontal_deg)
     simulator = SceneSimulator(recipe, material.speech, material.noise, material.heads)
     length = int(SCENE_SECONDS * SAMPLE_RATE)
     gate = faded_gate(length, int(SILENT_FROM_S * SAMPLE_RATE), int(SILENT_TO_S * SAMPLE_RATE))
     return SceneValidationSet(
-        tuple(simulator.scene(_generator(20, index), length) for index in range(scenes)),
-        tuple(simulator.scene(_generator(21, index), length, gate) for index in range(reopening)),
+        tuple(simulator.scene(_generator(20, index), length, looks=looks) for index in range(scenes)),
+        tuple(simulator.scene(_generator(21, index), length, gate, looks=looks) for index in range(reopening)),
     )
 
 

@@ -42,11 +42,18 @@ class Voices:
         return np.array([first, *others])
 
     def say(
-        self, rng: np.random.Generator, speaker: int, lengths: tuple[int, ...], speeds: tuple[float, float]
+        self,
+        rng: np.random.Generator,
+        speaker: int,
+        lengths: tuple[int, ...],
+        speeds: tuple[float, float],
+        more: tuple[int, ...] = (),
     ) -> list[np.ndarray]:
         """Different pieces of what a speaker says, one of each length, all at the same speed, float32.
 
-        Where the speaker did not say enough, every piece is as much shorter, at a random place in silence.
+        Where the speaker did not say enough, every piece is as much shorter, at a random place in silence. Of what is
+        left then, `more` pieces follow, which change nothing in those before; where little is left, silence is at their
+        ends.
         """
         speed = random_speed(rng, speeds)
         taken = [length if speed == 1 else source_length(length, speed) for length in lengths]
@@ -60,6 +67,15 @@ class Voices:
             start = int(rng.integers(needed - count + 1))
             piece[start : start + count] = self._ring(speaker, at, count)
             at += count
+            available -= count
+            pieces.append(piece if speed == 1 else change_speed(piece, length))
+        for left, length in zip(range(len(more), 0, -1), more, strict=True):
+            needed = length if speed == 1 else source_length(length, speed)
+            count = min(needed, available // left)
+            piece = np.zeros(needed, np.float32)
+            piece[:count] = self._ring(speaker, at, count)
+            at += count
+            available -= count
             pieces.append(piece if speed == 1 else change_speed(piece, length))
         return pieces
 

@@ -36,7 +36,7 @@ class Oracle:
     def __init__(self, items):
         self.items = items
 
-    def process(self, mixture, look=None):
+    def process(self, mixture, looks=()):
         for item in self.items:
             if np.array_equal(item.noisy, mixture[0]):
                 return (mixture + item.target) / 2
@@ -161,12 +161,12 @@ def test_another_program_is_measured_without_its_delay_and_its_failure_is_told(t
 class Halver:
     name, task, latency_ms = "halver", "enhance", 0.0
 
-    def process(self, mixture, look=None):
+    def process(self, mixture, looks=()):
         return mixture / 2
 
 
 class Cut(Halver):
-    def process(self, mixture, look=None):
+    def process(self, mixture, looks=()):
         return mixture[:, 1:]
 
 

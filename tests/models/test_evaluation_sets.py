@@ -30,9 +30,9 @@ class Oracle:
     def __call__(self):
         return self
 
-    def process(self, mixture, look=None):
+    def process(self, mixture, looks=()):
         (known,) = (each for each in self.recordings if np.array_equal(each.mixture, mixture))
-        assert known.look is look
+        assert known.looks is looks
         return np.ascontiguousarray(self.answer(known), np.float32)
 
 
@@ -144,7 +144,8 @@ def test_somebody_else_is_the_wrong_talker_and_swapped_ears_are_the_wrong_side(s
 
 def test_scenes_are_grouped_by_band_and_by_every_condition(scenes):
     chosen = [item for item in scenes if item.part == "chosen"]
-    assert all(len(item.groups) == 6 for item in chosen)
+    assert all(len(item.groups) == 7 for item in chosen)
+    assert {item.groups[6] for item in chosen} <= {"look below -6 dB", "look from -6 dB"}
     assert {item.groups[0] for item in chosen} <= {"-5..0 dB", "0..5 dB", "5..10 dB", "10..15 dB"}
     assert {item.groups[2] for item in chosen} <= {"room", "open"}
     assert [item.groups for item in scenes if item.part == "pausing"] == [("target pauses",)] * 2
@@ -153,8 +154,8 @@ def test_scenes_are_grouped_by_band_and_by_every_condition(scenes):
 def test_a_clean_look_is_another_one(starter, scenes):
     clean = of_scenes(scene_validation_set(starter[1], 1, 0), clean_looks=True)[0]
     assert np.array_equal(clean.mixture, scenes[0].mixture)
-    assert clean.look.shape == scenes[0].look.shape
-    assert not np.array_equal(clean.look, scenes[0].look)
+    assert clean.looks[0].shape == scenes[0].looks[0].shape
+    assert not np.array_equal(clean.looks[0], scenes[0].looks[0])
 
 
 def test_everything_is_in_the_json(scenes):
@@ -191,10 +192,10 @@ def test_talkers_in_a_folder_are_measured_by_how_many_speak(tmp_path):
 
 def test_a_folder_with_looks_is_measured_for_a_target(tmp_path, scenes):
     for number, scene in enumerate(scenes[2:4]):
-        for part, sound in (("noisy", scene.mixture), ("clean", scene.target), ("look", scene.look)):
+        for part, sound in (("noisy", scene.mixture), ("clean", scene.target), ("look", scene.looks[0])):
             write(tmp_path, part, number, sound)
     recordings = read_folder(tmp_path, "target")
-    assert [len(item.look[0]) for item in recordings] == [len(item.look[0]) for item in scenes[2:4]]
+    assert [item.looks[0].shape for item in recordings] == [item.looks[0].shape for item in scenes[2:4]]
     _, result = evaluate([Oracle("ideal", "target", recordings, lambda item: item.target)], recordings)
     assert means(result)["ild_error_db"] == 0
     assert means(result)["leakage_db"] < -60

@@ -13,7 +13,7 @@ from hearloop.export.restore import restore
 from hearloop.export.steering import export_steering
 from hearloop.models import build
 from hearloop.models.evaluation import network
-from hearloop.models.evaluation.systems import open_system
+from hearloop.models.evaluation.systems import CommandSystem, open_system
 from hearloop.models.published.recording import Recording
 from hearloop.models.training.checkpoint import read_checkpoint, write_checkpoint
 from hearloop.runtime.errors import HearloopError
@@ -95,12 +95,12 @@ def test_a_bundle_keeps_the_talker_of_a_look_as_its_checkpoint_does(files, name)
     looks = [look.astype(np.float32) for look in looks]
     systems = [open_system(bundle, enroll_network), open_system(network, enroll_bundle)]
     expected = open_system(network, enroll_network)
-    kept = [expected.process(mixture, look) for look in looks]
+    kept = [expected.process(mixture, [look]) for look in looks]
     assert np.abs(kept[0] - kept[1]).max() > 1e-3 * np.abs(kept[0]).max()
     for system in systems:
         assert system.task == "target"
         for look, found in zip(looks, kept, strict=True):
-            close(system.process(mixture, look), found)
+            close(system.process(mixture, [look]), found)
     with pytest.raises(HearloopError, match="no look at the target"):
         expected.process(mixture)
 
@@ -119,9 +119,22 @@ def test_what_was_trained_together_is_one_system_and_its_enrolment_serves_others
     write_checkpoint(tmp_path / "best.pt", joint)
     path = str(tmp_path / "best.pt")
     mixture, look = sound(2, 5000), sound(2, 6000, 1)
-    expected = open_system(network, enroll).process(mixture, look)
-    close(open_system(path).process(mixture, look), expected)
-    close(open_system(bundle, path).process(mixture, look), expected)
+    expected = open_system(network, enroll).process(mixture, [look])
+    close(open_system(path).process(mixture, [look]), expected)
+    close(open_system(bundle, path).process(mixture, [look]), expected)
+
+
+def test_of_several_looks_the_mean_voice_is_heard(files):
+    (network, _), (enroll, _) = files["target"], files["enroll"]
+    system = open_system(network, enroll)
+    mixture, looks = sound(2, 5000), [sound(2, 6000, seed) for seed in (1, 2)]
+    once, other = (system.process(mixture, [look]) for look in looks)
+    both = system.process(mixture, looks)
+    close(system.process(mixture, looks[::-1]), both)
+    close(system.process(mixture, [looks[0]] * 2), once)
+    assert min(np.abs(both - each).max() for each in (once, other)) > 1e-4 * np.abs(both).max()
+    with pytest.raises(HearloopError, match="there are 2 looks at the target; a command takes one"):
+        CommandSystem("cp {input} {output} {look}").process(mixture, looks)
 
 
 def test_pieces_give_what_the_whole_gives(files, monkeypatch):
@@ -155,12 +168,12 @@ def test_what_does_not_fit_is_named(files, tmp_path):
     enroll = build("enroll", **SIZES["enroll"] | {"embedding": 16})
     longer = checkpoint(tmp_path, "enroll", enroll, SIZES["enroll"] | {"embedding": 16})
     with pytest.raises(HearloopError, match=r"takes embeddings of 12 values, .* gives 16"):
-        open_system(files["target"][0], longer).process(sound(2, 2000), sound(2, 2000))
+        open_system(files["target"][0], longer).process(sound(2, 2000), [sound(2, 2000)])
     alone = tmp_path / "alone.onnx"
     with open(files["target"][1], "rb") as bundle:
         alone.write_bytes(bundle.read())
     with pytest.raises(HearloopError, match=r"alone-steering\.onnx: no such file"):
-        open_system(str(alone), files["enroll"][0]).process(sound(2, 2000), sound(2, 2000))
+        open_system(str(alone), files["enroll"][0]).process(sound(2, 2000), [sound(2, 2000)])
 
 
 def test_a_bundle_that_hears_files_as_a_whole_lines_up_as_well(tmp_path):

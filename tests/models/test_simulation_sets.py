@@ -46,7 +46,7 @@ def test_the_target_reopens_after_two_silent_seconds(starter):
 
 
 def test_the_angle_of_the_look_changes_the_look_alone(starter):
-    usual, turned = (scene_validation_set(starter[1], 4, 0, degrees).scenes for degrees in (10.0, 30.0))
+    usual, turned = (scene_validation_set(starter[1], 4, 0, frontal_deg=degrees).scenes for degrees in (10.0, 30.0))
     for first, second in zip(usual, turned, strict=True):
         assert second.look_azimuth_deg[0] == pytest.approx(3 * first.look_azimuth_deg[0])
         assert second.look_azimuth_deg[1:] == first.look_azimuth_deg[1:]
@@ -55,3 +55,19 @@ def test_the_angle_of_the_look_changes_the_look_alone(starter):
         # The level of scene and look is a common one.
         scale = np.sum(first.mixture * second.mixture) / np.sum(first.mixture**2)
         np.testing.assert_allclose(second.mixture, scale * first.mixture, atol=1e-5)
+
+
+def test_more_looks_change_nothing_else_and_each_is_another_one(starter):
+    made = [scene_validation_set(starter[1], 3, 1, looks=looks) for looks in (1, 3)]
+    for once, again in zip(*(each.scenes + each.reopening for each in made), strict=True):
+        for name in ("mixture", "target", "interferers", "look", "clean_look"):
+            assert np.array_equal(getattr(once, name), getattr(again, name)), name
+        assert (len(once.looks()), len(again.looks())) == (1, 3)
+        for clean in (False, True):
+            first, second, third = again.looks(clean)
+            assert first.shape == second.shape == third.shape
+            assert not any(np.array_equal(*pair) for pair in ((first, second), (first, third), (second, third)))
+        for noisy, alone in zip(again.looks(), again.looks(clean=True), strict=True):
+            assert np.abs(noisy).max() <= 0.9901
+            assert np.sum(alone**2, dtype=np.float64) > 0
+            assert not np.array_equal(noisy, alone)

@@ -1,11 +1,14 @@
 """Enrolling a voice, from the command line: checked, kept as an embedding, listed, renamed, forgotten."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hearloop.export import export_bundle
 from hearloop.models import build
@@ -14,12 +17,15 @@ from hearloop.models.simulation.starter import synthetic_voice
 from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.controls import Controls
 from hearloop.runtime.errors import BundleError, HearloopError
-from hearloop.runtime.profiles import read_profile
-from hearloop.runtime.voice import Voice, hear_voice, steering_map
+from hearloop.runtime.profiles import read_profile, save_profile
+from hearloop.runtime.voice import Voice, hear_voice, mean_voice, steering_map
 from hearloop.tools.main import main
 from hearloop.tools.voices import VoiceKeys
 
 RATE = 16000
+
+
+ONE_LOOK = '{"schema": 1, "embedding": [1.0], "model": "m", "version": "1", "enrolled": "", "look": {}, "looks": 1}'
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +112,100 @@ def test_a_name_that_is_taken_is_not_overwritten_unawares(models, look, capsys):
     assert read_profile("Ada").name == "Ada"
 
 
+def written(folder, look, seed, by=1.0):
+    """Another look at the same person: a little of something else in it, at another level."""
+    sound, rate = soundfile.read(look)
+    noise = 1e-2 * np.random.default_rng(seed).standard_normal(sound.shape)
+    soundfile.write(folder / f"{seed}.wav", by * (sound + noise), rate, subtype="FLOAT")
+    return folder / f"{seed}.wav"
+
+
+def test_every_look_at_a_person_counts_as_much_as_each_before(models, look, tmp_path, capsys):
+    looks = [look, written(tmp_path, look, 1), written(tmp_path, look, 2, by=0.5)]
+    for number, path in enumerate(looks):
+        assert enroll(models, path, "Ada", *["--again"] * (number > 0)) == 0
+    assert "enrolled from 3 looks" in capsys.readouterr().out
+    sounds = [soundfile.read(path, dtype="float32")[0].T for path in looks]
+    voices = [hear_voice(np.ascontiguousarray(sound), RATE, models / "enroll.onnx", "ort") for sound in sounds]
+    assert len({voice.embedding.tobytes() for voice in voices}) == 3
+    profile = read_profile("Ada")
+    assert profile.looks == 3
+    np.testing.assert_allclose(profile.voice.embedding, mean_voice(voices).embedding, atol=1e-3)
+    assert main(["profiles", "--rename", "Ada", "Bea"]) == 0
+    assert read_profile("Bea").looks == 3
+    capsys.readouterr()
+    assert main(["profiles"]) == 0
+    assert ", 3 looks, 3.0 s" in capsys.readouterr().out
+
+
+def test_another_look_at_somebody_else_is_refused_and_changes_nothing(models, look, profiles, capsys):
+    assert enroll(models, look, "Ada", "--again") == 1
+    assert "no profile 'Ada'" in capsys.readouterr().err
+    enroll(models, look)
+    known = read_profile("Ada")
+    aside = np.roll(known.voice.embedding, 1)
+    save_profile(replace(known, voice=replace(known.voice, embedding=aside)), overwrite=True)
+    before = (profiles / "Ada.json").read_bytes()
+    assert enroll(models, look, "Ada", "--again") == 1
+    told = f"sounds like somebody else than 'Ada': likeness {aside @ known.voice.embedding:.2f}, expected 0.6 at least"
+    assert told in capsys.readouterr().err
+    assert (profiles / "Ada.json").read_bytes() == before
+
+
+def test_a_look_that_is_kept_anyway_counts_like_any_other(models, look, capsys):
+    enroll(models, look)
+    known = read_profile("Ada")
+    aside = np.roll(known.voice.embedding, 1)
+    save_profile(replace(known, voice=replace(known.voice, embedding=aside)), overwrite=True)
+    alike = float(aside @ known.voice.embedding)
+    assert alike < 0.6
+    assert enroll(models, look, "Ada", "--again", "--anyway") == 0
+    assert f"likeness to 'Ada' so far: {alike:.2f}" in capsys.readouterr().out
+    both = aside + known.voice.embedding
+    np.testing.assert_allclose(read_profile("Ada").voice.embedding, both / np.linalg.norm(both), atol=1e-5)
+
+
+def test_a_look_heard_by_another_model_does_not_mix_with_those_before(models, look, tmp_path, capsys):
+    enroll(models, look)
+    torch.manual_seed(1)
+    other = build("enroll", channels=8, hidden=6, blocks=1, embedding=12).eval()
+    export_bundle(other, tmp_path / "enroll.onnx", name="enroll", license="CC0-1.0")
+    assert enroll(tmp_path, look, "Ada", "--again") == 1
+    assert "their embeddings mean different things" in capsys.readouterr().err
+    assert read_profile("Ada").looks == 1
+
+
+def test_profiles_of_before_were_made_of_one_look(models, look, profiles):
+    enroll(models, look)
+    content = json.loads((profiles / "Ada.json").read_text())
+    del content["looks"]
+    (profiles / "Ada.json").write_text(json.dumps(content))
+    assert read_profile("Ada").looks == 1
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_the_mean_voice_has_unit_norm_and_no_order(count, seed):
+    rng = np.random.default_rng(seed)
+    embeddings = rng.standard_normal((count, 16)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    voices = [Voice(embedding, "enroll", "1") for embedding in embeddings]
+    mean = mean_voice(voices)
+    assert np.linalg.norm(mean.embedding) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(mean_voice(voices[::-1]).embedding, mean.embedding, atol=1e-6)
+    together = embeddings.sum(axis=0)
+    np.testing.assert_allclose(mean.embedding * np.linalg.norm(together), together, atol=1e-5)
+    assert (mean.model, mean.version) == ("enroll", "1")
+
+
+def test_looks_that_have_no_mean_are_told():
+    voice = Voice(np.eye(1, 12, dtype=np.float32)[0], "enroll", "1")
+    with pytest.raises(HearloopError, match="expected one at least"):
+        mean_voice([])
+    with pytest.raises(HearloopError, match="leave nothing in the mean"):
+        mean_voice([voice, replace(voice, embedding=-voice.embedding)])
+
+
 def test_a_look_with_problems_is_refused_and_nothing_is_kept(models, look, tmp_path, profiles, capsys):
     sound, rate = soundfile.read(look)
     soundfile.write(tmp_path / "short.wav", sound[:rate], rate)
@@ -130,7 +230,8 @@ def test_a_name_can_not_leave_the_folder(models, look, name, capsys):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[]", "{}", '{"schema": 1, "embedding": [2.0], "model": "m", "version": "1", "enrolled": "", "look": {}}'],
+    ["", "[]", "{}", '{"schema": 1, "embedding": [2.0], "model": "m", "version": "1", "enrolled": "", "look": {}}']
+    + [ONE_LOOK.replace("1}", f"{looks}}}") for looks in ("0", '"many"', "null")],
 )
 def test_a_damaged_profile_is_named_and_can_be_made_again(models, look, profiles, content, capsys):
     profiles.mkdir()
