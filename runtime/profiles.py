@@ -55,9 +55,10 @@ def new_profile(name: str, voice: Voice, look: Mapping[str, Any]) -> Profile:
 
 
 def with_another_look(profile: Profile, voice: Voice, look: Mapping[str, Any]) -> Profile:
-    """A profile that knows the voice from one more look, which counts as much as each before.
+    """A profile that knows the voice from one more look, which counts about as much as each before.
 
-    Raises HearloopError if another enrolment model has made the profile.
+    Not exactly, because the mean of those is kept at unit norm. Raises HearloopError if another enrolment model has
+    made the profile.
     """
     every = mean_voice([profile.voice] * profile.looks + [voice])
     return replace(new_profile(profile.name, every, look), looks=profile.looks + 1)

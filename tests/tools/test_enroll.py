@@ -138,6 +138,20 @@ def test_every_look_at_a_person_counts_as_much_as_each_before(models, look, tmp_
     assert ", 3 looks, 3.0 s" in capsys.readouterr().out
 
 
+def test_where_a_voice_hardly_stands_out_another_look_is_advised(models, look, tmp_path, capsys):
+    advice = "look again elsewhere, or nearer (hearloop enroll 'Ada' --again)"
+    assert enroll(models, look) == 0
+    assert advice not in capsys.readouterr().out
+    sound, rate = soundfile.read(look)
+    after = 9 * rate // 10
+    sound[after:] = 1e-3 * np.random.default_rng(1).standard_normal(sound[after:].shape)
+    soundfile.write(tmp_path / "short.wav", sound, rate, subtype="FLOAT")
+    assert enroll(models, tmp_path / "short.wav", "Ada", "--overwrite") == 0
+    assert advice in capsys.readouterr().out
+    assert enroll(models, look, "Ada", "--again", "--anyway") == 0
+    assert advice not in capsys.readouterr().out
+
+
 def test_another_look_at_somebody_else_is_refused_and_changes_nothing(models, look, profiles, capsys):
     assert enroll(models, look, "Ada", "--again") == 1
     assert "no profile 'Ada'" in capsys.readouterr().err
