@@ -79,7 +79,9 @@ def save_profile(profile: Profile, overwrite: bool = False) -> Path:
     """
     path, voice = _path(profile.name), profile.voice
     if path.exists() and not overwrite:
-        raise HearloopError(f"profile {profile.name!r} is there already; choose another name, or overwrite it")
+        raise HearloopError(
+            f"profile {profile.name!r} is there already; choose another name, overwrite it, or look again"
+        )
     content = {
         "schema": SCHEMA,
         "enrolled": profile.enrolled,
