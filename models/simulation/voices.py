@@ -56,26 +56,21 @@ class Voices:
         ends.
         """
         speed = random_speed(rng, speeds)
-        taken = [length if speed == 1 else source_length(length, speed) for length in lengths]
+        asked = (*lengths, *more)
+        taken = [length if speed == 1 else source_length(length, speed) for length in asked]
         available = int(self.samples[speaker])
-        shrink = min(1.0, available / sum(taken))
+        shrink = min(1.0, available / sum(taken[: len(lengths)]))
         at = int(rng.integers(available))
+        counts = [int(needed * shrink) for needed in taken[: len(lengths)]]
+        starts = [int(rng.integers(needed - count + 1)) for needed, count in zip(taken, counts, strict=False)]
+        for behind in range(len(more), 0, -1):
+            counts.append(min(taken[len(counts)], (available - sum(counts)) // behind))
+            starts.append(0)
         pieces = []
-        for length, needed in zip(lengths, taken, strict=True):
-            count = int(needed * shrink)
+        for length, needed, count, start in zip(asked, taken, counts, starts, strict=True):
             piece = np.zeros(needed, np.float32)
-            start = int(rng.integers(needed - count + 1))
             piece[start : start + count] = self._ring(speaker, at, count)
             at += count
-            available -= count
-            pieces.append(piece if speed == 1 else change_speed(piece, length))
-        for left, length in zip(range(len(more), 0, -1), more, strict=True):
-            needed = length if speed == 1 else source_length(length, speed)
-            count = min(needed, available // left)
-            piece = np.zeros(needed, np.float32)
-            piece[:count] = self._ring(speaker, at, count)
-            at += count
-            available -= count
             pieces.append(piece if speed == 1 else change_speed(piece, length))
         return pieces
 
