@@ -7,7 +7,6 @@ import numpy as np
 from .corpus import SAMPLE_RATE
 from .equalisation import equalise, random_equaliser
 from .scenes import SceneSimulator, padded
-from .surroundings import Surroundings
 from .turning import turned_to_the_talker
 
 
@@ -73,8 +72,7 @@ class LookSimulator(SceneSimulator):
         from_deg, to_deg = (0, 180) if is_turned else (recipe.elsewhere_deg, recipe.frontal_deg)
         azimuths_deg = rng.uniform(from_deg, 360 - from_deg, len(voices))
         azimuths_deg[0] = rng.uniform(-to_deg, to_deg)
-        around = Surroundings(self.heads[rng.integers(len(self.heads))], self._draw_room(rng))
-        noise, _ = self._noise(rng, around, length, microphone)
-        heard, _ = self._hear(rng, around, voices, azimuths_deg, noise * np.float32(not is_clean))
+        head = self.heads[rng.integers(len(self.heads))]
+        heard = self._looked(rng, head, voices, azimuths_deg, microphone, is_clean)
         recorded = self._recorded(rng, [heard[:2]])[0]
         return np.stack(turned_to_the_talker(rng, *recorded)) if is_turned else recorded

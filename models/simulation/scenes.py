@@ -148,20 +148,19 @@ class SceneSimulator:
         look_voices += [self._say(rng, other, (look_length,), microphone)[0] for other in look_others]
 
         azimuths_deg = rng.uniform(-180, 180, len(voices))
-        looks_deg = rng.uniform(recipe.elsewhere_deg, 360 - recipe.elsewhere_deg, len(look_voices))
-        looks_deg[0] = rng.uniform(-recipe.frontal_deg, recipe.frontal_deg)
+        looks_deg = self._look_azimuths_deg(rng, len(look_voices))
         around = self._surroundings(rng, head, length)
         speaks = self._draw_speaks(rng, length) if speaks is None else speaks
         noise, kind = self._noise(rng, around, length, microphone)
         heard, snr_db = self._hear(rng, around, voices, azimuths_deg, noise, speaks, target)
-        in_front = Surroundings(head, self._draw_room(rng))
-        look_noise, _ = self._noise(rng, in_front, look_length, microphone)
-        looked, _ = self._hear(rng, in_front, look_voices, looks_deg, look_noise * np.float32(not is_clean))
-        elsewhere = [
-            self._another_look(again, head, spoken, people[target], strangers, microphone, is_clean)
-            for again, spoken in zip(rng.spawn(looks - 1), told[target][2:], strict=True)
-        ]
-        scene, look, *others_looks = self._recorded(rng, [heard, looked, *elsewhere])
+        looked = [self._looked(rng, head, look_voices, looks_deg, microphone, is_clean)]
+        for again, spoken in zip(rng.spawn(looks - 1), told[target][2:], strict=True):
+            others_there = [each for each in self.voices.choose(again, strangers + 2) if each != people[target]]
+            voices_there = [spoken]
+            voices_there += [self._say(again, each, (look_length,), microphone)[0] for each in others_there[:strangers]]
+            there_deg = self._look_azimuths_deg(again, len(voices_there))
+            looked.append(self._looked(again, head, voices_there, there_deg, microphone, is_clean))
+        scene, look, *more_looks = self._recorded(rng, [heard, *looked])
         return Scene(
             mixture=scene[0],
             target=scene[1],
@@ -174,28 +173,28 @@ class SceneSimulator:
             azimuth_deg=tuple(azimuths_deg[_first(target, len(voices))].tolist()),
             look_azimuth_deg=tuple(((looks_deg + 180) % 360 - 180).tolist()),
             kind=kind + (" in a room" if around.room else "") + (", moving" if around.yaw_deg is not None else ""),
-            more_looks=tuple(each[:2] for each in others_looks),
+            more_looks=tuple(each[:2] for each in more_looks),
         )
 
-    def _another_look(
+    def _look_azimuths_deg(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Where `count` talkers of a look are: the first in front, everybody else elsewhere."""
+        recipe = self.recipe
+        azimuths_deg = rng.uniform(recipe.elsewhere_deg, 360 - recipe.elsewhere_deg, count)
+        azimuths_deg[0] = rng.uniform(-recipe.frontal_deg, recipe.frontal_deg)
+        return azimuths_deg
+
+    def _looked(
         self,
         rng: np.random.Generator,
         head: Head,
-        spoken: np.ndarray,
-        talker: int,
-        strangers: int,
+        voices: list[np.ndarray],
+        azimuths_deg: np.ndarray,
         microphone: np.ndarray,
         is_clean: bool,
     ) -> np.ndarray:
-        """A look with the same head at another place, among as many others: as `_hear` returns it."""
-        recipe, length = self.recipe, len(spoken)
-        people = self.voices.choose(rng, strangers + 2)
-        others = [person for person in people if person != talker][:strangers]
-        voices = [spoken, *(self._say(rng, other, (length,), microphone)[0] for other in others)]
-        azimuths_deg = rng.uniform(recipe.elsewhere_deg, 360 - recipe.elsewhere_deg, len(voices))
-        azimuths_deg[0] = rng.uniform(-recipe.frontal_deg, recipe.frontal_deg)
+        """A look at the first of some voices, at a place of its own, as `_hear` returns it; without noise if clean."""
         around = Surroundings(head, self._draw_room(rng))
-        noise, _ = self._noise(rng, around, length, microphone)
+        noise, _ = self._noise(rng, around, len(voices[0]), microphone)
         return self._hear(rng, around, voices, azimuths_deg, noise * np.float32(not is_clean))[0]
 
     def _microphone(self, rng: np.random.Generator) -> np.ndarray:

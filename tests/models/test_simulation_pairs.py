@@ -103,6 +103,23 @@ def test_pieces_of_a_speaker_do_not_overlap(starter):
         assert np.mean(steps == 1) > 0.999  # the second piece begins where the first ends
 
 
+def test_more_pieces_are_of_what_is_left_and_leave_the_others_as_they_are(starter):
+    voices = Voices(starter[0].speech)
+    available = int(voices.samples[2])
+    lengths, more = (available // 2, available // 4), (available // 5, available // 5)
+    for seed in range(5):
+        alone = voices.say(np.random.default_rng(seed), 2, lengths, (1.0, 1.0))
+        *before, third, fourth = voices.say(np.random.default_rng(seed), 2, lengths, (1.0, 1.0), more)
+        assert all(np.array_equal(*pair) for pair in zip(alone, before, strict=True))
+        left = (available - sum(lengths)) // 2
+        assert left < more[0]
+        assert third.shape == fourth.shape == more[:1]
+        assert np.any(third[:left])
+        assert np.any(fourth[:left])
+        assert not np.any(third[left:])
+        assert not np.any(fourth[left + 1 :])
+
+
 def test_items_do_not_depend_on_how_they_are_grouped_and_the_recipe_has_every_kind(starter):
     made = simulator(starter[0], PairRecipe())
     together = made.items(seed=4, first=7, count=3, length=8000)
