@@ -148,7 +148,7 @@ def _scenes(args: argparse.Namespace) -> Found:
 
 
 def _tell_identities(args: argparse.Namespace) -> int:
-    """Measure how well enrolment models tell talkers apart by noisy looks."""
+    """Measure how well enrolment models tell talkers apart by looks."""
     from ..models.evaluation.identity import identity, identity_table
     from ..models.evaluation.report import plain
     from ..models.evaluation.systems import open_enrolment
@@ -157,7 +157,7 @@ def _tell_identities(args: argparse.Namespace) -> int:
     scenes = scene_validation_set(
         read_material(args, "valid", with_heads=True), args.mixtures, 0, **_looks(args)
     ).scenes
-    found = [identity(Path(name).stem, open_enrolment(name), scenes) for name in args.models]
+    found = [identity(Path(name).stem, open_enrolment(name), scenes, args.clean_looks) for name in args.models]
     print(identity_table(found))
     if args.json is not None:
         times = "" if args.looks == 1 else "times "

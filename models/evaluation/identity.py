@@ -27,8 +27,10 @@ class Identity:
     talkers: int
 
 
-def identity(name: str, hear: Callable[[np.ndarray], Voice], scenes: Sequence[Scene]) -> Identity:
-    """Measure `hear`, from a look float32 [2, samples] to the voice in it, on the looks of scenes.
+def identity(
+    name: str, hear: Callable[[np.ndarray], Voice], scenes: Sequence[Scene], clean_looks: bool = False
+) -> Identity:
+    """Measure `hear`, from a look float32 [2, samples] to the voice in it, on the noisy or the clean looks of scenes.
 
     Of several looks at one target the mean counts.
     """
@@ -36,10 +38,11 @@ def identity(name: str, hear: Callable[[np.ndarray], Voice], scenes: Sequence[Sc
         np.stack([mean_voice([hear(look) for look in scene.looks(alone)]).embedding for scene in scenes])
         for alone in (False, True)
     )
+    compared = clean if clean_looks else noisy
     talkers = np.unique([scene.talker for scene in scenes], return_inverse=True)[1]
     return Identity(
         name,
-        equal_error_interval(noisy @ noisy.T, talkers),
+        equal_error_interval(compared @ compared.T, talkers),
         interval((noisy * clean).sum(axis=1).tolist()),
         len(scenes),
         int(talkers.max()) + 1,

@@ -90,6 +90,17 @@ def test_enrolment_is_judged_by_whom_it_confuses(models, data, tmp_path, capsys)
     assert 0 <= found["equal_error_percent"]["mean"] <= 100
     assert -1 <= found["likeness"]["mean"] <= 1
     assert "| enroll |" in capsys.readouterr().out
+    content = []
+    for more in ("--looks=1", "--looks=2", "--clean-looks"):
+        assert main(["evaluate", models["enroll"], *data, "--mixtures=12", f"--json={out}", more]) == 0
+        content.append(json.loads(out.read_text()))
+    named = ["12 noisy looks of 2 to 5 s", "12 times 2 noisy looks of 2 to 5 s each", "12 clean looks of 2 to 5 s"]
+    assert [each["test"] for each in content] == named
+    assert content[0]["systems"] == [found]
+    assert content[1]["systems"][0]["likeness"] != found["likeness"]
+    assert content[2]["systems"][0]["likeness"] == found["likeness"]
+    assert main(["evaluate", models["enroll"], *data, "--looks=0"]) == 1
+    assert "--looks is 0; expected one at least" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
