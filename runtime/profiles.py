@@ -25,7 +25,7 @@ NORM_TOLERANCE = 1e-3
 class Profile:
     """A voice with a name.
 
-    enrolled : when, in UTC; look : what was found in the recording it was made of, such as seconds and level, of the
+    enrolled, look : when, in UTC, and what was found in the recording it was made of, such as seconds and level; of the
         last one if there were several
     looks : how many it was made of
     """

@@ -15,7 +15,7 @@ from .voices import read_look
 
 SECONDS = 4.0
 RATE = 16000
-LITTLE = 0.2  # of a look; where the voice stands out for less, `target` heard somebody else in half of the scenes
+LITTLE = 0.2  # of a look; where the voice stands out for less, `target` heard another one twice as often
 ALIKE = 0.6  # cosine that 95 of 100 pairs of noisy looks at one person exceed, and half of those at two people
 
 
