@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ...runtime.bundle_info import Port
+from ..beamformer import Beamformer
 from ..dualpath import DualPath
 from ..features import CompressedSpectrum
 from ..streaming.state import State
@@ -27,6 +28,10 @@ class TargetSmall(DualPath):
         Size of the embedding of a voice, which has unit norm.
     rank : int
         How many sums of the embedding the network sees: few, to tell voices apart that it has not learned.
+    beamforming : bool
+        Whether each ear takes from both, by a `Beamformer`; else it takes what a complex gain lets pass of its own.
+
+    State: that of `DualPath`, and with beamforming "beamformer".
     """
 
     task = "target"
@@ -45,9 +50,12 @@ class TargetSmall(DualPath):
         rank: int = 24,
         pitches: int = 0,
         delays: int = 0,
+        beamforming: bool = False,
     ):
         ears = self.channels_in
-        super().__init__(channels, hidden, bands, blocks, attentive, 2 * ears, window, pitches, delays)
+        begins = Beamformer.begins if beamforming else (1.0, 0.0) * ears
+        super().__init__(channels, hidden, bands, blocks, attentive, len(begins), window, pitches, delays)
+        self.beamformer = Beamformer(window) if beamforming else None
         columns = bands + len(self.ends)
         shape = (1, 2 * hidden, 1, columns + (delays > 0))
         self.extra_inputs = (Port("embedding", "embedding", shape, "map of the chosen voice"),)
@@ -56,27 +64,41 @@ class TargetSmall(DualPath):
         with torch.no_grad():
             # Any voice changes the features a little to begin with, and an untrained model passes its input.
             nn.init.constant_(self.steering.norm.weight, 0.3)
-            self.mask.weight.mul_(0.1)
-            self.mask.bias.copy_(torch.tensor([1.0, 0.0] * ears))
+            self.mask.weight[:, : 2 * ears] *= 0.1
+            self.mask.weight[:, 2 * ears :] = 0
+            self.mask.bias.copy_(torch.tensor(begins))
         self.register_buffer("quarter_turn", torch.tensor([[0.0, 1.0], [-1.0, 0.0]]), persistent=False)
+
+    def initial_state(self, batch: int) -> State:
+        state = super().initial_state(batch)
+        return state if self.beamformer is None else {**state, "beamformer": self.beamformer.initial_state(batch)}
 
     def translated(self, held: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Weights of a separator of two talkers, with one ear, as those of this network; any other ones as they are.
 
         What one ear said of a bin, both say together, half each. The masks of two talkers add up to one; both ears get
-        that of the first one, for the voice to decide whether it is rather the other.
+        that of the first one, for the voice to decide whether it is rather the other. A beamformer begins with what are
+        gains alone.
         """
         own, weights = self.split.get_parameter("0.weight").detach(), dict(held)
         kernel, mask = weights.get("split.0.weight"), weights.get("mask.bias")
         one_ear = (len(own), CompressedSpectrum.of_a_bin(1), *own.shape[2:])
         if kernel is None or mask is None or kernel.shape != one_ear or len(mask) != 2 * TALKERS:
-            return weights
+            return self._with_beamformer(weights)
         both = kernel.repeat(1, self.channels_in, 1, 1) / self.channels_in
         weights["split.0.weight"] = torch.cat([both, UNTRAINED * own[:, both.shape[1] :]], dim=1)
         first, second = weights["mask.weight"].chunk(TALKERS, dim=1)
         weights["mask.weight"] = ((first - second) / 2).repeat(1, self.channels_in, 1, 1)
         first, second = mask.chunk(TALKERS)
         weights["mask.bias"] = ((first - second) / 2 + torch.tensor([0.5, 0.0])).repeat(self.channels_in)
+        return self._with_beamformer(weights)
+
+    def _with_beamformer(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if self.beamformer is not None and len(weights.get("mask.bias", ())) == 2 * self.channels_in:
+            for name, axis in (("mask.weight", 1), ("mask.bias", 0)):
+                own, gains = self.get_parameter(name).detach(), weights[name]
+                further = own.shape[axis] - gains.shape[axis]
+                weights[name] = torch.cat([gains, own.narrow(axis, gains.shape[axis], further)], dim=axis)
         return weights
 
     def forward(self, spectrum: torch.Tensor, voice: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
@@ -87,6 +109,9 @@ class TargetSmall(DualPath):
         self, spectrum: torch.Tensor, map_: torch.Tensor, state: State, heard: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, State]:
         """As `forward`; `heard` as `Whereabouts` takes it."""
-        values, state = self.to_bins(spectrum, state, map_, heard)
+        values, following = self.to_bins(spectrum, state, map_, heard)
+        if self.beamformer is not None:
+            kept, following["beamformer"] = self.beamformer(spectrum, values, state["beamformer"])
+            return kept, following
         real, imaginary = values.unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2).split(1, dim=-1)
-        return real * spectrum + imaginary * (spectrum @ self.quarter_turn), state
+        return real * spectrum + imaginary * (spectrum @ self.quarter_turn), following

@@ -74,6 +74,7 @@ class TargetConfiguration(Configuration):
     enroll_model : name of the enrolment network; enroll : arguments of its constructor
     enroll_learns : whether it learns on together with the target network, or stays as it begins
     learns : with what the names of the weights begin that learn, such as "target.whereabouts."; all of them if empty
+    stays : the same for weights that do not, whatever `learns` says
     blur : what is added at random to a voice in training, which has the norm one; see `models.target.hearing`
     """
 
@@ -82,6 +83,7 @@ class TargetConfiguration(Configuration):
     enroll: dict[str, Any] = field(default_factory=dict)
     enroll_learns: bool = True
     learns: str = ""
+    stays: tuple[str, ...] = ()
     blur: float = 0.0
     loss: TargetLossWeights = field(default_factory=TargetLossWeights)
     selection: TargetSelection = field(default_factory=TargetSelection)

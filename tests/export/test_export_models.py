@@ -33,7 +33,10 @@ MODELS: dict[str, dict] = {
     "separate-tiger-small": {"size": 8, "channels": 12, "rounds": 2, "scales": 3, "heads": 2, "query": 3, "memory": 9},
     "enroll": {"channels": 8, "hidden": 6, "blocks": 1, "summary": 4, "embedding": 12},
     "enroll-frontal": {"channels": 8, "width": 8, "bands": 8, "hidden": 12, "layers": 2, "embedding": 12},
-    "target-small": {"channels": 8, "hidden": 12, "bands": 16, "blocks": 2, "pitches": 8, "delays": 6},
+    "target-small": {
+        **{"channels": 8, "hidden": 12, "bands": 16, "blocks": 2, "pitches": 8, "delays": 6},
+        "beamforming": True,
+    },
     "target-around": {
         **{"channels": 8, "hidden": 12, "bands": 16, "blocks": 1, "pitches": 8, "delays": 6, "embedding": 12},
         **{"turns": 3, "listener": {"channels": 4, "width": 8, "bands": 8, "blocks": 1, "hidden": 12, "layers": 2}},

@@ -193,6 +193,14 @@ CASES = {
         2,
         "model",
     ),
+    "target-small, with a beamformer": Case(
+        lambda: shaken(
+            Steered(build("target-small", channels=8, hidden=12, bands=16, blocks=1, beamforming=True)), by=0.1
+        ),
+        (2, 257, 2),
+        2,
+        "model",
+    ),
     "target-around": Case(
         lambda: shaken(
             Steered(

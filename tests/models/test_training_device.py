@@ -46,7 +46,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "enroll": {"blocks": 1},
     "enroll-frontal": {},
     "target": {"blocks": 1},
-    "target-small": {"blocks": 2, "pitches": 8, "delays": 8},
+    "target-small": {"blocks": 2, "pitches": 8, "delays": 8, "beamforming": True},
     "target-around": {"blocks": 1, "pitches": 8, "delays": 8, "turns": 3},
 }
 

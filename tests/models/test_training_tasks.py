@@ -231,8 +231,14 @@ def test_only_a_part_learns_where_a_configuration_says_so(starter, learned):
     changed = {name for name in changed if not torch.equal(before[name], after[name])}
     assert changed
     assert all(name.startswith("target.whereabouts.") for name in changed)
-    with pytest.raises(HearloopError, match=r"learns is 'target\.ears', and the name of no weight begins with it"):
-        open_task(replace(configuration, learns="target.ears"), *starter).build()
+    stays = replace(configuration, stays=("target.whereabouts.p", "target.whereabouts.e"))
+    learn = {name for name, each in open_task(stays, *starter).build().named_parameters() if each.requires_grad}
+    assert learn
+    assert not [name for name in learn if not name.startswith("target.whereabouts.")]
+    assert not [name for name in learn if name.startswith(stays.stays)]
+    for key, value in (("learns", "target.ears"), ("stays", ("target.mask.", "target.ears"))):
+        with pytest.raises(HearloopError, match=rf"{key} is 'target\.ears', and the name of no weight begins with it"):
+            open_task(replace(configuration, **{key: value}), *starter).build()
 
 
 def test_a_network_is_asked_where_the_target_is(starter):

@@ -32,7 +32,7 @@ class Target(Task):
         enroll = {"model": configuration.enroll_model, "config": configuration.enroll}
         super().__init__(configuration, {"target": main, "enroll": enroll})
         self.enroll_learns, self.blur = configuration.enroll_learns, configuration.blur
-        self.learns = configuration.learns
+        self.learns, self.stays = configuration.learns, configuration.stays
         terms = (configuration.loss.alignment, configuration.loss.contrast)
         if any(terms) and not self.enroll_learns:
             raise HearloopError(
@@ -51,9 +51,11 @@ class Target(Task):
                 "expected zero, or delays in [config]"
             )
         hearing = Hearing(**networks, enroll_learns=self.enroll_learns, blur=self.blur)
-        learns = [name.startswith(self.learns) for name, _ in hearing.named_parameters()]
-        if not any(learns):
-            raise HearloopError(f"learns is {self.learns!r}, and the name of no weight begins with it")
+        names = [name for name, _ in hearing.named_parameters()]
+        for key, beginning in (("learns", self.learns), *(("stays", each) for each in self.stays)):
+            if not any(name.startswith(beginning) for name in names):
+                raise HearloopError(f"{key} is {beginning!r}, and the name of no weight begins with it")
+        learns = [name.startswith(self.learns) and not name.startswith(self.stays) for name in names]
         for parameter, does in zip(hearing.parameters(), learns, strict=True):
             parameter.requires_grad_(parameter.requires_grad and does)
         return hearing
