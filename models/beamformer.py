@@ -13,7 +13,7 @@ LATELY_S = 0.8  # over which people stay where they are
 LEAST_POWER = 1e-9  # of a bin, for both ears
 LEAST_SPREAD = 1e-4  # of a voice that comes from one place: how far it is from coming from everywhere
 LOADING = 3e-3  # of the rest that comes from everywhere: filters stay tame where it comes from one place
-LEAST_GAIN = 1e-4
+LEAST_GAIN = 1e-4  # that the second filter is divided by, where no voice has been heard yet
 
 
 class Beamformer(nn.Module):
