@@ -10,7 +10,7 @@ from hearloop.runtime.errors import HearloopError
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)
 def test_a_shipped_configuration_builds_the_model_that_its_name_begins_with(path):
     configuration = read_configuration(path.stem)
-    assert path.stem in {f"{configuration.model}{part}" for part in ("", "-first", "-around")}
+    assert path.stem in {f"{configuration.model}{part}" for part in ("", "-first", "-around", "-beamformer")}
     assert build(configuration.model, **configuration.config).task == configuration.task
 
 
