@@ -77,8 +77,8 @@ class TargetSmall(DualPath):
         """Weights of a separator of two talkers, with one ear, as those of this network; any other ones as they are.
 
         What one ear said of a bin, both say together, half each. The masks of two talkers add up to one; both ears get
-        that of the first one, for the voice to decide whether it is rather the other. A beamformer begins with what are
-        gains alone.
+        that of the first one, for the voice to decide whether it is rather the other. Gains alone become the first
+        values of a beamformer.
         """
         own, weights = self.split.get_parameter("0.weight").detach(), dict(held)
         kernel, mask = weights.get("split.0.weight"), weights.get("mask.bias")
