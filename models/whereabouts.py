@@ -86,9 +86,10 @@ class Whereabouts(nn.Module):
         names = ["lately", "plain", "eager"] + ["likely"] * (self.likely is not None)
         return {name: getattr(self, name).initial_state(batch) for name in names}
 
-    def ask(self) -> None:
-        """Ask a listener as well, who says what is heard from every direction."""
-        self.likely = FromLikeness(self.delays)
+    def ask(self, embedding: int) -> FromLikeness:
+        """Ask a listener as well, who says whose voice, an embedding of that size, is heard from every direction."""
+        self.likely = FromLikeness(self.delays, embedding)
+        return self.likely
 
     def between(self, delays_s: torch.Tensor) -> torch.Tensor:
         """Values at other delays of the left ear, which rise, become values at its own by this: [others, delays]."""
@@ -117,7 +118,7 @@ class Whereabouts(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, State]:
         """Compressed magnitudes [B, T, bins], what tells directions apart [B, 3, T, bins], the chosen voice, and state.
 
-        The voice is [B, 2 hidden]: what is listened for, and what is looked for. `heard` [B, T, delays, 3] is what a
+        The voice is [B, 2 hidden]: what is listened for, and what is looked for. `heard` [B, T, delays, 5] is what a
         listener says of each direction, if one is asked. Returns what to add to the wide features
         [B, channels, T, wide], to the steering of the blocks [B, T, places, 2 hidden], and the next state.
         """

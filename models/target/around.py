@@ -55,7 +55,7 @@ class TargetAround(TargetSmall):
         self.turns, self.embedding = turns, embedding
         self.listener = EnrollFrontal(embedding=embedding, forgetting_s=LATELY_S, **(listener or {}))
         self.listener.requires_grad_(False)
-        self.whereabouts.ask()
+        self.whereabouts.ask(embedding)
         (port,) = self.extra_inputs
         _, channels, _, self.columns = port.shape
         self.behind = self.steering.hand_on()
@@ -83,29 +83,41 @@ class TargetAround(TargetSmall):
         """Spectrum [B, 2, T, 257, 2], map and embedding [B, 2 hidden, 1, columns], state -> the voice, next state."""
         map_, chosen = voice.split([self.columns, self.behind], dim=-1)
         wanted = chosen.flatten(1)[:, : self.embedding]
-        with torch.no_grad():
-            heard, listened = self.listen(spectrum, wanted, state["listener"])
+        heard, listened = self.listen(spectrum, wanted, state["listener"])
         kept, following = self.kept(spectrum, map_, state, heard)
         return kept, {**following, "listener": listened}
 
     def listen(self, spectrum: torch.Tensor, wanted: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Turn the scene to every direction, and compare who is heard there with the chosen voice [B, embedding].
 
-        Returns what `FromLikeness` takes, [B, T, delays, 3], and the next state of the listener.
+        Returns what `FromLikeness` takes, [B, T, delays, 5], and the next state of the listener.
+        """
+        with torch.no_grad():
+            voice, sure, power, following = self._all_around(spectrum, state)
+        assert self.whereabouts is not None
+        assert self.whereabouts.likely is not None
+        compared = self.whereabouts.likely.compared(voice, wanted)
+        whole = spectrum.square().sum((1, 4)).mean(-1).unsqueeze(1)
+        power, whole = (each.clamp(min=LEAST) for each in (power, whole))
+        level_db = 10 * (power / whole).log10()
+        heard = torch.cat([compared, torch.stack([sure, level_db], dim=1)], dim=1)  # [B, 5, turns, T]
+        return heard.permute(0, 3, 1, 2).matmul(self.between).transpose(2, 3), following
+
+    def _all_around(
+        self, spectrum: torch.Tensor, state: State
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, State]:
+        """The voice of every direction lately, of unit norm [B, turns, embedding, T], how sure that is, and its power.
+
+        Both of these [B, turns, T], and at last the next state of the listener.
         """
         here = spectrum.unsqueeze(1)
         turned = here * self.cosine + (here @ self.quarter_turn) * self.sine
         state = unflatten_state(state, {name: each.flatten(0, 1) for name, each in flatten_state(state).items()})
         frame, power, following = self.listener.hear(turned.flatten(0, 1), state)
         voice, following["mean"] = self.listener.mean(frame, state["mean"])
-        voice = voice.unflatten(0, (-1, self.turns))  # [B, turns, embedding, T]
+        voice, power = (each.unflatten(0, (-1, self.turns)) for each in (voice, power))
         sure = voice.square().sum(2).clamp(min=LEAST).sqrt()
-        alike = (voice * wanted[:, None, :, None]).sum(2) / sure
-        whole = spectrum.square().sum((1, 4)).mean(-1).unsqueeze(1)
-        power, whole = (each.clamp(min=LEAST) for each in (power.unflatten(0, (-1, self.turns)), whole))
-        level_db = 10 * (power / whole).log10()
-        heard = torch.stack([alike, sure, level_db], dim=1)  # [B, 3, turns, T]
-        return heard.permute(0, 3, 1, 2).matmul(self.between).transpose(2, 3), self._of_each_scene(following)
+        return voice / sure.unsqueeze(2), sure, power, self._of_each_scene(following)
 
     def _of_each_scene(self, state: State) -> State:
         """A state of the listener with the directions on a second axis behind that of the scenes."""

@@ -68,7 +68,7 @@ def test_a_direction_that_sounds_like_the_chosen_voice_is_preferred_once_trained
     model = around()
     with torch.no_grad():
         model.whereabouts.likely.worth.weight[0, 0] = 5.0
-    heard = torch.zeros(1, 4, 16, 3)
+    heard = torch.zeros(1, 4, 16, 5)
     heard[0, :, 11, 0] = 1.0
     spectrum = torch.randn(1, 2, 4, 257, 2)
     map_ = model.steering(torch.randn(1, 8))[..., : model.columns]
@@ -84,7 +84,7 @@ def test_a_sound_is_known_again_where_it_comes_from():
     frontal, aside = (Stft(model.window).analysis(delayed(late_s))[0] for late_s in (0.0, FARTHEST_S / 2))
     wanted, _ = model.listener(frontal, model.listener.initial_state(1))
     heard, _ = model.listen(aside, wanted[0, :, -1], model.initial_state(1)["listener"])
-    assert heard.shape == (1, aside.shape[2], 16, 3)
+    assert heard.shape == (1, aside.shape[2], 16, 5)
     alike = heard[0, -1, :, 0]
     directions_s = torch.linspace(-8e-4, 8e-4, 16)
     assert int(alike.argmax()) == int((directions_s - FARTHEST_S / 2).abs().argmin())
