@@ -18,8 +18,8 @@ LEAST_DB, OF_A_FEATURE_DB = -30.0, 5.0
 class FromLikeness(nn.Module):
     """How likely the chosen voice is in a direction, with what is heard there.
 
-    What is heard in a scene is never one voice alone, and some of that is like anybody. So the chosen voice is compared
-    as it is, and beyond what all voices have in common, as scores of speaker verification are normalised by a cohort
+    Nobody is heard alone in a scene, and some of what is heard is like anybody. So the chosen voice is compared as it
+    is, and beyond what all voices have in common, as scores of speaker verification are normalised by a cohort
     (Auckenthaler, Carey and Lloyd-Thomas, "Score normalization for text-independent speaker verification systems",
     2000); and by a product that has learned which of its parts other voices disturb.
 

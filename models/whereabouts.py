@@ -86,10 +86,9 @@ class Whereabouts(nn.Module):
         names = ["lately", "plain", "eager"] + ["likely"] * (self.likely is not None)
         return {name: getattr(self, name).initial_state(batch) for name in names}
 
-    def ask(self, embedding: int) -> FromLikeness:
+    def ask(self, embedding: int) -> None:
         """Ask a listener as well, who says whose voice, an embedding of that size, is heard from every direction."""
         self.likely = FromLikeness(self.delays, embedding)
-        return self.likely
 
     def between(self, delays_s: torch.Tensor) -> torch.Tensor:
         """Values at other delays of the left ear, which rise, become values at its own by this: [others, delays]."""
