@@ -18,10 +18,9 @@ LEAST_DB, OF_A_FEATURE_DB = -30.0, 5.0
 class FromLikeness(nn.Module):
     """How likely the chosen voice is in a direction, with what is heard there.
 
-    Nobody is heard alone in a scene, and some of what is heard is like anybody. So the chosen voice is compared as it
-    is, and beyond what all voices have in common, as scores of speaker verification are normalised by a cohort
-    (Auckenthaler, Carey and Lloyd-Thomas, "Score normalization for text-independent speaker verification systems",
-    2000); and by a product that has learned which of its parts other voices disturb.
+    The chosen voice is compared as it is; beyond what the mean of many voices has in common with what is heard, as
+    scores of speaker verification are normalised by a cohort (Auckenthaler, Carey and Lloyd-Thomas, "Score
+    normalization for text-independent speaker verification systems", 2000); and by a product that is learned.
 
     A voice that has said nothing yet is like none, and where nobody speaks a voice is heard all the same, made of the
     others: how alike it is says something where somebody speaks, and after some time. A convolution over neighbouring
