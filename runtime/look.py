@@ -76,7 +76,8 @@ def check_look(look: np.ndarray, sample_rate: int) -> Look:
     speech_s = frontal = 0.0
     if seconds >= SHORTEST_S and level_dbfs > QUIETEST_DBFS:
         p, q = ratio(sample_rate, RATE)
-        heard = (resample_poly(look, p, q, axis=1) if p != q else look).astype(np.float32)
+        judged = look[:, : round(LONGEST_S * sample_rate)]  # an hour by mistake is refused without being heard
+        heard = (resample_poly(judged, p, q, axis=1) if p != q else judged).astype(np.float32)
         speech_s, frontal = _speech_s(heard), frontal_share(interaural(faced(heard, RATE), RATE))
         problems += _voice(speech_s, frontal)
     return Look(seconds, level_dbfs, clipped, speech_s, frontal, tuple(problems))

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from .devices import AudioCallback, DeviceDescription, find_device
 from .errors import DeviceError
 
@@ -46,6 +48,27 @@ def list_devices() -> list[DeviceDescription]:
         )
         for index, device in enumerate(sounddevice.query_devices())
     ]
+
+
+def record(seconds: float, input_device: str | int | None = None, channels: int = 2) -> tuple[np.ndarray, int]:
+    """Listen at the rate that a device prefers: float32 (channels, samples), and the rate in Hz.
+
+    Raises
+    ------
+    DeviceError
+        If there is no such device, or it cannot record so many channels.
+    """
+    device = find_device(input_device, list_devices(), "input", channels)
+    rate, sounddevice = device.sample_rate, _sounddevice()
+    try:
+        sound = sounddevice.rec(
+            round(seconds * rate), rate, channels=channels, dtype="float32", device=device.index, blocking=True
+        )
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise DeviceError(
+            f"{device.name!r} cannot record {channels} channel(s) at {rate} Hz ({error}); a file can be given instead"
+        ) from error
+    return np.ascontiguousarray(sound.T), rate
 
 
 class PortAudioDevice:

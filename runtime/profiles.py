@@ -2,9 +2,9 @@
 
 import json
 import os
-import re
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -17,7 +17,7 @@ from .errors import HearloopError
 from .voice import Voice, mean_voice
 
 SCHEMA = 1
-NAME = re.compile(r"[\w][\w .'-]{0,63}")
+LONGEST_NAME, MOST_BYTES = 64, 200  # file systems count bytes
 NORM_TOLERANCE = 1e-3
 
 
@@ -77,11 +77,9 @@ def save_profile(profile: Profile, overwrite: bool = False) -> Path:
     HearloopError
         If the name cannot be one, is taken and `overwrite` is not set, or the file cannot be written.
     """
+    if not overwrite:
+        expect_free(profile.name)
     path, voice = _path(profile.name), profile.voice
-    if path.exists() and not overwrite:
-        raise HearloopError(
-            f"profile {profile.name!r} is there already; choose another name, overwrite it, or look again"
-        )
     content = {
         "schema": SCHEMA,
         "enrolled": profile.enrolled,
@@ -117,18 +115,20 @@ def read_profile(name: str) -> Profile:
     try:
         content = json.loads(path.read_text())
         embedding = np.array(content["embedding"], np.float32)
+        look = dict(content["look"])
+        look["seconds"] = float(look.get("seconds", 0))
         profile = Profile(
             name,
             Voice(embedding, content["model"], content["version"]),
             content["enrolled"],
-            content["look"],
+            look,
             int(content.get("looks", 1)),  # those of before were made of one
         )
         sound = profile.looks > 0 and embedding.ndim == 1 and abs(float(np.linalg.norm(embedding)) - 1) < NORM_TOLERANCE
     except FileNotFoundError:
         known = ", ".join(profile_names()) or "none yet; `hearloop enroll NAME` makes one"
         raise HearloopError(f"no profile {name!r}; known are {known}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise HearloopError(f"{path}: not a profile that can be read ({error!r}); enroll {name!r} again") from error
     if not sound or content.get("schema") != SCHEMA:
         raise HearloopError(
@@ -140,7 +140,7 @@ def read_profile(name: str) -> Profile:
 
 def profile_names() -> list[str]:
     """The names of all profiles, in order."""
-    return sorted(path.stem for path in profile_folder().glob("*.json"))
+    return sorted(unicodedata.normalize("NFC", path.stem) for path in profile_folder().glob("*.json"))
 
 
 def rename_profile(name: str, new: str) -> None:
@@ -152,14 +152,28 @@ def rename_profile(name: str, new: str) -> None:
 def delete_profile(name: str) -> None:
     """Forget a voice; raises HearloopError if there is none of that name."""
     path = _path(name)
-    if not path.exists():
-        raise HearloopError(f"no profile {name!r}; known are {', '.join(profile_names()) or 'none'}")
-    path.unlink()
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        raise HearloopError(f"no profile {name!r}; known are {', '.join(profile_names()) or 'none'}") from None
+    except OSError as error:
+        raise HearloopError(f"{path}: cannot be deleted ({error})") from error
+
+
+def expect_free(name: str) -> None:
+    """Raise HearloopError if a name cannot be that of a new profile, or is taken."""
+    if os.path.exists(_path(name)):
+        raise HearloopError(f"profile {name!r} is there already; choose another name, overwrite it, or look again")
 
 
 def _path(name: str) -> Path:
-    if not NAME.fullmatch(name):
+    name = unicodedata.normalize("NFC", name)
+    # Letters of some scripts are written with marks, which Unicode counts apart.
+    kinds = [unicodedata.category(each)[0] for each in name.replace("_", "a")]
+    fits = all(kind in "LMN" or each in " .'-" for kind, each in zip(kinds, name, strict=True))
+    if not (fits and kinds and kinds[0] in "LN" and len(name) <= LONGEST_NAME and len(name.encode()) <= MOST_BYTES):
         raise HearloopError(
-            f"profile name {name!r}; expected up to 64 letters, digits, spaces or .'-_, the first a letter or digit"
+            f"profile name {name!r}; expected up to {LONGEST_NAME} letters, digits, spaces or .'-_, in {MOST_BYTES} "
+            "bytes at most, the first a letter or digit"
         )
     return profile_folder() / f"{name}.json"

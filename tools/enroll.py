@@ -7,14 +7,22 @@ from pathlib import Path
 import numpy as np
 
 from ..runtime.engine import ENGINES
-from ..runtime.errors import DeviceError, HearloopError
+from ..runtime.errors import HearloopError
 from ..runtime.look import Look, check_look
-from ..runtime.profiles import Profile, looks_of, new_profile, read_profile, save_profile, with_another_look
+from ..runtime.portaudio import record
+from ..runtime.profiles import (
+    Profile,
+    expect_free,
+    looks_of,
+    new_profile,
+    read_profile,
+    save_profile,
+    with_another_look,
+)
 from ..runtime.voice import Voice, hear_voice
 from .voices import read_look
 
 SECONDS = 4.0
-RATE = 16000
 LITTLE = 0.2  # of a look; where the voice stands out for less, `target` heard another one twice as often
 ALIKE = 0.6  # cosine that 95 of 100 pairs of noisy looks at one person exceed, and half of those at two people
 
@@ -37,11 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check the look, make the embedding, keep it; returns the exit status."""
+    # Whatever can be refused before the person has spoken is: the recording is not kept.
     known = read_profile(options.name) if options.again else None
-    if options.source:
-        look, rate = read_look(options.source)
-    else:
-        look, rate = _listen(options.seconds, options.input), RATE
+    if not (options.again or options.overwrite):
+        expect_free(options.name)
+    look, rate = read_look(options.source) if options.source else _listen(options.seconds, options.input)
     found = check_look(look, rate)
     print(describe(found))
     if not found.usable and not options.anyway:
@@ -73,18 +81,11 @@ def _check_alike(known: Profile, voice: Voice, anyway: bool) -> None:
         )
 
 
-def _listen(seconds: float, device: str | None) -> np.ndarray:
-    import sounddevice  # needs the PortAudio library, which a file does not
-
+def _listen(seconds: float, device: str | None) -> tuple[np.ndarray, int]:
     if not 0 < seconds < float("inf"):
         raise HearloopError(f"--seconds is {seconds:g}; expected a positive number")
     print(f"Face the person while they speak: {seconds:g} s from now.", flush=True)
-    try:
-        named = int(device) if device is not None and device.isdigit() else device
-        look = sounddevice.rec(round(seconds * RATE), RATE, channels=2, dtype="float32", device=named, blocking=True)
-    except (sounddevice.PortAudioError, ValueError) as error:
-        raise DeviceError(f"two channels at {RATE} Hz cannot be recorded ({error})") from error
-    return np.ascontiguousarray(look.T)
+    return record(seconds, device)
 
 
 def describe(look: Look) -> str:

@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         controls,
         record=options.record,
         path=options.path,
-        voice=next(iter(voices.values()), None),
+        voice=voices[0][1] if voices else None,
     )
     task_keys: list[GainKeys | VoiceKeys] = []
     if controls.source_gains_db:

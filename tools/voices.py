@@ -1,6 +1,7 @@
 """Whose voice a target model lets through: as options of the command line, and by a key while sound is running."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +17,37 @@ from ..runtime.voice import Voice, hear_voice, steering_map
 def add_voice_arguments(parser: argparse.ArgumentParser, several: str = "") -> None:
     """`--target NAME` and `--enroll LOOK`; `several` says what happens if there is more than one."""
     group = parser.add_argument_group("whose voice a model of task 'target' lets through" + several)
-    group.add_argument("--target", action="append", default=[], metavar="NAME", help="an enrolled voice")
+    group.add_argument("--target", dest="voices", action="append", default=[], metavar="NAME", help="an enrolled voice")
     group.add_argument(
-        "--enroll", action="append", default=[], type=Path, metavar="LOOK", help="the voice in this two-channel file"
+        "--enroll",
+        dest="voices",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="LOOK",
+        help="the voice in this two-channel file",
     )
     group.add_argument(
         "--enroll-model", default="enroll", metavar="MODEL", help="what hears the voice in a look (default: enroll)"
     )
 
 
-def chosen_voices(options: argparse.Namespace) -> dict[str, Voice]:
-    """The voices that the options name, those in looks by the name of the file.
+def chosen_voices(options: argparse.Namespace) -> list[tuple[str, Voice]]:
+    """The voices that the options name, in their order: profiles by their name, those in looks by that of the file.
 
     Raises
     ------
     HearloopError
         If a profile is unknown, or a look cannot be used.
     """
-    voices = {name: read_profile(name).voice for name in options.target}
-    for path in options.enroll:
-        look, rate, _ = usable_look(path)
-        voices[path.stem] = hear_voice(look, rate, options.enroll_model)
-    return voices
+    return [(str(given), _voice(given, options.enroll_model)) for given in options.voices]
+
+
+def _voice(given: str | Path, enroll_model: str) -> Voice:
+    if isinstance(given, str):
+        return read_profile(given).voice
+    look, rate, _ = usable_look(given)
+    return hear_voice(look, rate, enroll_model)
 
 
 def usable_look(path: Path) -> tuple[np.ndarray, int, Look]:
@@ -46,12 +56,15 @@ def usable_look(path: Path) -> tuple[np.ndarray, int, Look]:
     Raises
     ------
     AudioError
-        If the file cannot be read.
+        If the file cannot be read, or is not a recording of both ears.
     HearloopError
         If the look cannot be used.
     """
     look, rate = read_look(path)
-    found = check_look(look, rate)
+    try:
+        found = check_look(look, rate)
+    except AudioError as error:
+        raise AudioError(f"{path}: {error}") from error
     if found.problems:
         raise HearloopError(f"{path}: the look cannot be used: {'; '.join(found.problems)}")
     return look, rate, found
@@ -63,7 +76,7 @@ def read_look(path: Path) -> tuple[np.ndarray, int]:
         raise AudioError(f"{path}: no such file")
     try:
         look, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, ValueError) as error:
+    except (soundfile.SoundFileError, ValueError, TypeError) as error:
         raise AudioError(f"{path}: not a sound file that can be read ({error})") from error
     return np.ascontiguousarray(look.T), rate
 
@@ -82,9 +95,9 @@ class VoiceKeys:
 
     HELP = "t next voice"
 
-    def __init__(self, controls: Controls, model: str, voices: dict[str, Voice]):
+    def __init__(self, controls: Controls, model: str, voices: Sequence[tuple[str, Voice]]):
         self._controls = controls
-        self._maps = [(name, steering_map(model, voice)) for name, voice in voices.items()]
+        self._maps = [(name, steering_map(model, voice)) for name, voice in voices]
         self._heard = 0
 
     def press(self, key: str) -> None:

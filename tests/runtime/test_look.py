@@ -49,6 +49,14 @@ def test_noise_without_a_voice_is_not_speech():
     assert problem.startswith("speech stands out for 0.0 s")
 
 
+def test_of_a_recording_that_is_too_long_the_beginning_is_heard():
+    long = np.tile(look_at(0), (1, 9))
+    look, beginning = check_look(long, RATE), check_look(long[:, : 30 * RATE], RATE)
+    assert look.seconds == 36
+    assert (look.speech_s, look.frontal_share) == (beginning.speech_s, beginning.frontal_share)
+    assert beginning.usable
+
+
 def test_what_is_wrong_is_told_with_what_was_found():
     good = look_at(0)
     for look, told in [

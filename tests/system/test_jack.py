@@ -140,3 +140,15 @@ def test_devices_are_listed_and_an_unknown_one_is_refused(start_jack, make_bundl
     assert other_rate.returncode == 1
     assert "refuses" in other_rate.stderr
     assert "48000" in other_rate.stderr
+
+
+def test_a_look_is_taken_at_the_rate_of_the_server(start_jack, tmp_path):
+    """A server without microphones gives silence, and that is what is said of the look."""
+    server = start_jack(48000)
+    command = [sys.executable, "-m", "hearloop.tools.main", "enroll", "Ada", "--seconds", "2.5"]
+    environment = {**server.environment, "HEARLOOP_PROFILES": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "look of 2.5 s at -120 dBFS" in done.stdout
+    assert "turn up the input" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,8 @@
 """Enrolling a voice, from the command line: checked, kept as an embedding, listed, renamed, forgotten."""
 
+import argparse
 import json
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -19,8 +21,9 @@ from hearloop.runtime.controls import Controls
 from hearloop.runtime.errors import BundleError, HearloopError
 from hearloop.runtime.profiles import read_profile, save_profile
 from hearloop.runtime.voice import Voice, hear_voice, mean_voice, steering_map
+from hearloop.tools import enroll as enroll_command
 from hearloop.tools.main import main
-from hearloop.tools.voices import VoiceKeys
+from hearloop.tools.voices import VoiceKeys, add_voice_arguments, chosen_voices
 
 RATE = 16000
 
@@ -236,7 +239,7 @@ def test_a_profile_that_can_not_be_written_leaves_nothing_behind(models, look, p
     assert [path.name for path in profiles.iterdir()] == ["Ada.json"]
 
 
-@pytest.mark.parametrize("name", ["../ada", "", "a/b", ".hidden", "x" * 65])
+@pytest.mark.parametrize("name", ["../ada", "", "a/b", ".hidden", "x" * 65, "\u0301a", "a\n", "\U0001d49c" * 64])
 def test_a_name_can_not_leave_the_folder(models, look, name, capsys):
     assert enroll(models, look, name) == 1
     assert "profile name" in capsys.readouterr().err
@@ -245,7 +248,8 @@ def test_a_name_can_not_leave_the_folder(models, look, name, capsys):
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "{}", '{"schema": 1, "embedding": [2.0], "model": "m", "version": "1", "enrolled": "", "look": {}}']
-    + [ONE_LOOK.replace("1}", f"{looks}}}") for looks in ("0", '"many"', "null")],
+    + [ONE_LOOK.replace("1}", f"{looks}}}") for looks in ("0", '"many"', "null", "Infinity")]
+    + [ONE_LOOK.replace("{}", found) for found in ("null", "[1]", '{"seconds": null}')],
 )
 def test_a_damaged_profile_is_named_and_can_be_made_again(models, look, profiles, content, capsys):
     profiles.mkdir()
@@ -342,13 +346,77 @@ def test_a_wrong_choice_of_voice_is_told_and_nothing_is_written(models, look, tm
 def test_a_key_goes_from_voice_to_voice_and_a_voice_that_does_not_fit_is_told_before_any_sound(models):
     embeddings = np.eye(2, 12, dtype=np.float32)
     version = load_bundle(models / "enroll.onnx").info.version
-    voices = {name: Voice(embedding, "enroll", version) for name, embedding in zip("ab", embeddings, strict=True)}
+    voices = [(name, Voice(embedding, "enroll", version)) for name, embedding in zip("ab", embeddings, strict=True)]
     controls, model = Controls(), str(models / "target.onnx")
-    controls.steer(steering_map(model, voices["a"]))
+    controls.steer(steering_map(model, voices[0][1]))
     keys = VoiceKeys(controls, model, voices)
     for expected in "baba":
         keys.press("t")
         assert str(keys) == f"voice {expected}"
-        np.testing.assert_array_equal(controls.voice_target, steering_map(model, voices[expected]).ravel())
+        np.testing.assert_array_equal(controls.voice_target, steering_map(model, dict(voices)[expected]).ravel())
     with pytest.raises(BundleError, match="the voice has 3 values"):
-        VoiceKeys(controls, model, {"c": Voice(np.ones(3, np.float32), "other", "1")})
+        VoiceKeys(controls, model, [("c", Voice(np.ones(3, np.float32), "other", "1"))])
+
+
+def test_voices_keep_their_order_and_looks_of_one_name_are_two(models, look, tmp_path, capsys):
+    enroll(models, look)
+    (tmp_path / "there").mkdir()
+    other = written(tmp_path, look, 1).rename(tmp_path / "there" / look.name)
+    parser = argparse.ArgumentParser()
+    add_voice_arguments(parser)
+    given = ["--enroll", str(look), "--target", "Ada", "--enroll", str(other)]
+    voices = chosen_voices(parser.parse_args([*given, "--enroll-model", str(models / "enroll.onnx")]))
+    assert [name for name, _ in voices] == [str(look), "Ada", str(other)]
+    np.testing.assert_array_equal(voices[0][1].embedding, voices[1][1].embedding)
+    assert np.abs(voices[0][1].embedding - voices[2][1].embedding).max() > 1e-4
+    assert process(models, look, tmp_path, "--enroll", str(look), "--enroll", str(other)) == 1
+    assert "2 voices are given" in capsys.readouterr().err
+
+
+def test_a_name_that_is_taken_or_none_is_refused_before_anybody_has_spoken(models, look, capsys, monkeypatch):
+    monkeypatch.setattr(enroll_command, "record", lambda *_: pytest.fail("the look would be lost"))
+    enroll(models, look)
+    for name, told in (("Ada", "is there already"), ("a/b", "profile name 'a/b'")):
+        assert main(["enroll", name, "--model", str(models / "enroll.onnx")]) == 1
+        assert told in capsys.readouterr().err
+    assert main(["enroll", "Bea", "--again"]) == 1
+    assert "no profile 'Bea'" in capsys.readouterr().err
+
+
+def test_a_look_is_taken_at_the_rate_of_the_device(models, look, capsys, monkeypatch):
+    sound = np.ascontiguousarray(soundfile.read(look, dtype="float32")[0].T)
+    asked = []
+    monkeypatch.setattr(enroll_command, "record", lambda *given: asked.append(given) or (sound, 12000))
+    assert main(["enroll", "Ada", "--seconds", "3", "--input", "ears", "--model", str(models / "enroll.onnx")]) == 0
+    assert asked == [(3.0, "ears")]
+    assert read_profile("Ada").look["seconds"] == pytest.approx(4.0)
+    expected = hear_voice(sound, 12000, models / "enroll.onnx", "ort").embedding
+    np.testing.assert_allclose(read_profile("Ada").voice.embedding, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", ["\u092a\u094d\u0930\u093f\u092f\u093e", "e\u0301lodie", "\u674e\u96f7", "_a", "J. O'Neil-2"]
+)
+def test_names_of_all_scripts_are_names(models, look, name, capsys):
+    assert enroll(models, look, name) == 0
+    assert read_profile(unicodedata.normalize("NFD", name)).looks == 1
+    capsys.readouterr()
+    assert main(["profiles"]) == 0
+    assert capsys.readouterr().out.startswith(unicodedata.normalize("NFC", name) + ": 20")
+
+
+def test_a_profile_that_can_not_be_deleted_is_told(profiles, capsys):
+    (profiles / "Ada.json").mkdir(parents=True)
+    assert main(["profiles", "--delete", "Ada"]) == 1
+    assert "Ada.json: cannot be deleted" in capsys.readouterr().err
+    assert main(["profiles", "--delete", "Bea"]) == 1
+    assert "no profile 'Bea'; known are Ada" in capsys.readouterr().err
+
+
+def test_a_look_that_is_no_recording_of_both_ears_is_named(models, look, tmp_path, capsys):
+    soundfile.write(tmp_path / "one-ear.wav", soundfile.read(look)[0][:, 0], RATE)
+    assert process(models, look, tmp_path, "--enroll", str(tmp_path / "one-ear.wav")) == 1
+    assert "one-ear.wav: the look has shape (1, " in capsys.readouterr().err
+    (tmp_path / "look.raw").write_bytes(bytes(2000))
+    assert process(models, look, tmp_path, "--enroll", str(tmp_path / "look.raw")) == 1
+    assert "look.raw: not a sound file" in capsys.readouterr().err
