@@ -64,7 +64,7 @@ def process_file(
     Raises
     ------
     AudioError
-        If the source is not a readable sound file, or the target cannot be written.
+        If the source is not a readable sound file, or the target cannot be written or is the source itself.
     HearloopError
         If the model cannot be loaded or run, or a control has a wrong value.
     """
@@ -79,8 +79,11 @@ def process_file(
         processor = _processor(bundle, sound, engine, voice, controls)
         channels = processor.channels_out if isinstance(processor, WholeProcessor) else sound.channels
         latency = round(processor.latency.total)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        for each in targets:
+            if each.exists() and each.samefile(source):
+                raise AudioError(f"{each}: is the recording itself, which is not overwritten; expected another file")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with ExitStack() as drafts:
                 names = [drafts.enter_context(_draft(each)) for each in targets]
                 with ExitStack() as files:

@@ -49,13 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.jobs < 0:
+        raise HearloopError(f"--jobs is {options.jobs}; expected a number of processes, or 0 for one per core")
     # A wrong model is told once, before any file is opened, and so are gains and voices that do not fit it.
     info = load_bundle(options.model).info
     Controls(source_gains_db=options.gains).expect_sources(info.sources, info.name)
-    voices = list(chosen_voices(options).values())
+    voices = chosen_voices(options)
     if len(voices) > 1:
         raise HearloopError(f"{len(voices)} voices are given; expected one")
-    voice = voices[0] if voices else None
+    voice = voices[0][1] if voices else None
     check_voice(info, voice)
     settings = {
         "model": options.model,
@@ -69,6 +71,10 @@ def run(options: argparse.Namespace) -> int:
     if options.input.is_dir():
         return _run_folder(options, settings, info)
     target = options.output / options.input.name if options.output.is_dir() else options.output
+    targets = source_files(target, info, bool(options.gains))
+    if options.skip_existing and all(each.exists() for each in targets):
+        print(f"{', '.join(map(str, targets))}: there already")
+        return 0
     with tqdm(total=_seconds(options.input), unit="s", unit_scale=True, disable=None) as bar:
         facts = process_file(options.input, target, progress=bar.update, **settings)
     written = ", ".join(map(str, facts["targets"]))
@@ -80,15 +86,21 @@ def run(options: argparse.Namespace) -> int:
 def _run_folder(options: argparse.Namespace, settings: dict[str, Any], info: BundleInfo) -> int:
     if options.output.is_file():
         raise AudioError(f"{options.output}: is a file, but {options.input} is a folder; expected a folder for OUT")
-    pairs, all_targets = [], []
+    pairs, all_targets, there_already = [], [], 0
     for source in sound_files(options.input):
         target = options.output / source.relative_to(options.input)
         if options.format:
             target = target.with_suffix("." + options.format)
         targets = source_files(target, info, bool(options.gains))
-        if not (options.skip_existing and all(each.exists() for each in targets)):
+        if options.skip_existing and all(each.exists() for each in targets):
+            there_already += len(targets)
+        else:
             pairs.append((source, target))
             all_targets += targets
+    if there_already:
+        print(f"{options.output}: {there_already} file(s) there already")
+    if there_already and not pairs:
+        return 0
     if not pairs:
         raise AudioError(f"{options.input}: no sound files to process ({', '.join(SUFFIXES)})")
     target, count = Counter(all_targets).most_common(1)[0]
@@ -126,7 +138,8 @@ def _process_one(pair: tuple[Path, Path], settings: dict[str, Any]) -> str | Non
     try:
         facts = process_file(*pair, **settings)
     except HearloopError as error:
-        return str(error)
+        told = str(error)
+        return told if any(str(path) in told for path in pair) else f"{pair[0]}: {told}"
     _report_events(str(pair[1]), facts)
     return None
 

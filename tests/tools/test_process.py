@@ -91,6 +91,65 @@ def test_existing_files_can_be_left_alone(make_bundle, tmp_path):
     assert soundfile.info(tmp_path / "out" / "b.wav").frames == 3200
 
 
+def test_what_is_there_already_is_no_failure(make_bundle, tmp_path):
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "a.wav", noise(0.2, 16000, 1), 16000)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.wav").write_text("precious")
+    for source, target in (("in", "out"), ("in/a.wav", "out/a.wav"), ("in/a.wav", "out")):
+        result = hearloop("process", tmp_path / source, tmp_path / target, "--model", make_bundle(), "--skip-existing")
+        assert result.returncode == 0, result.stderr
+        assert "there already" in result.stdout
+        assert (tmp_path / "out" / "a.wav").read_text() == "precious"
+
+
+@pytest.mark.parametrize(("source", "target"), [("a.wav", "a.wav"), ("a.wav", "."), (".", "."), ("a.wav", "link.wav")])
+def test_a_recording_is_not_replaced_by_what_is_made_of_it(make_bundle, tmp_path, source, target):
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", noise(0.2, 16000, 1), 16000)
+    before = (folder / "a.wav").read_bytes()
+    if target == "link.wav":
+        (folder / "link.wav").symlink_to("a.wav")
+    result = hearloop("process", folder / source, folder / target, "--model", make_bundle())
+    assert result.returncode == 1
+    assert "is the recording itself" in result.stderr
+    assert (folder / "a.wav").read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_is_told_and_stops_no_other_file(make_bundle, tmp_path):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for place in ("deep/a.wav", "b.wav"):
+        soundfile.write(tmp_path / "in" / place, noise(0.2, 16000, 1), 16000)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "deep").write_text("precious")
+    alone = hearloop("process", tmp_path / "in/b.wav", tmp_path / "out/deep/b.wav", "--model", make_bundle())
+    folder = hearloop("process", tmp_path / "in", tmp_path / "out", "--model", make_bundle())
+    for result in (alone, folder):
+        assert result.returncode == 1
+        assert "cannot be written" in result.stderr
+        assert "Traceback" not in result.stderr
+    assert (tmp_path / "out" / "deep").read_text() == "precious"
+    assert soundfile.info(tmp_path / "out" / "b.wav").frames == 3200
+
+
+def test_a_file_of_a_folder_that_does_not_fit_the_model_is_named(make_bundle, tmp_path):
+    (tmp_path / "in").mkdir()
+    for stem, channels in (("mono", 1), ("stereo", 2)):
+        soundfile.write(tmp_path / "in" / f"{stem}.wav", noise(0.2, 16000, channels), 16000)
+    result = hearloop("process", tmp_path / "in", tmp_path / "out", "--model", make_bundle("ears", channels=2))
+    assert result.returncode == 1
+    assert "mono.wav: model 'ears' has 2 channel(s)" in result.stderr
+    assert "1 file(s) written, 1 failed" in result.stdout
+
+
+def test_a_number_of_processes_that_is_none_is_told(make_bundle, tmp_path):
+    result = hearloop("process", tmp_path, tmp_path / "out", "--model", make_bundle(), "--jobs", -1)
+    assert result.returncode == 1
+    assert "--jobs is -1" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "told"), [(None, "no such file"), (b"", "empty (0 bytes)"), (b"text" * 100, "not a sound file")]
 )
