@@ -52,6 +52,9 @@ def faded_gate(length: int, start: int, end: int, ramp: int = 128) -> np.ndarray
 
 
 def clip(audio: np.ndarray, share: float) -> np.ndarray:
-    """Cut off the peaks that the loudest `share` of the samples reach, as an overloaded converter does."""
-    ceiling = np.quantile(np.abs(audio[::16]), 1 - share)
+    """Cut off the peaks that the loudest `share` of the samples reach, as an overloaded converter does.
+
+    Float32 [..., samples]; all channels have one ceiling.
+    """
+    ceiling = np.quantile(np.abs(audio[..., ::16]), 1 - share)
     return np.clip(audio, -ceiling, ceiling) if ceiling > 0 else audio

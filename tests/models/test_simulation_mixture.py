@@ -167,6 +167,15 @@ def test_clipping_cuts_the_loudest_samples_only():
     assert np.min(np.abs(audio[changed])) >= np.max(np.abs(audio[~changed])) - 1e-6
 
 
+@pytest.mark.parametrize("louder", [0, 1])
+def test_both_ears_are_clipped_at_one_level_whichever_is_louder(louder):
+    ears = np.random.default_rng(2).standard_normal((2, 100000)).astype(np.float32)
+    ears[1 - louder] *= 0.3
+    changed = clip(ears, 0.01) != ears
+    assert 0.005 < np.mean(changed) < 0.02
+    assert not changed[1 - louder].any()
+
+
 def test_a_pause_is_silent_and_ramped():
     gain = pause(np.random.default_rng(3), 48000)
     assert 0.3 * 16000 - 1 <= np.count_nonzero(gain == 0) <= 1.2 * 16000 + 2
