@@ -154,6 +154,8 @@ class Training:
 
     def _step(self, items: Any, progress: float) -> torch.Tensor:
         """One step of the optimiser; returns the loss over the whole batch."""
+        # So a run that was interrupted draws what it would have drawn, and each process something else.
+        torch.manual_seed((self.settings.seed << 40) + (self.step << 8) + self.fabric.global_rank)
         rate = self._learning_rate(progress)
         for group in self.optimiser.param_groups:
             # A recording reads the rate where it was.
@@ -258,6 +260,7 @@ class Training:
             return
         resume = {
             "weights": self.model.state_dict(),
+            "loss": self.loss.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.clock.seconds,
@@ -279,6 +282,7 @@ class Training:
     def _resume(self, content: dict[str, Any]) -> None:
         resume = content["resume"]
         self.model.load_state_dict(resume["weights"])
+        self.loss.load_state_dict(resume.get("loss", {}), strict=False)  # earlier versions kept nothing of it
         self.average.load(content["weights"])
         try:
             self.optimiser.load_state_dict(resume["optimiser"])
@@ -292,6 +296,5 @@ class Training:
         self.step, self.clock.seconds = resume["step"], resume["seconds"]
         # Runs of an earlier version did not count what they heard: as if their items had always been these.
         self.audio_s = resume.get("audio_s", self.step * self.settings.batch * self.settings.seconds)
-        # Runs of the first version chose by the improvement alone: their best is measured anew.
-        self.best_score = resume.get("best_score", -math.inf)
+        self.best_score = resume.get("best_score", -math.inf)  # the first version chose otherwise: measured anew
         self.quality = content["quality"]

@@ -9,6 +9,7 @@ import torch
 
 from hearloop.models import build
 from hearloop.models.frontend import enhance
+from hearloop.models.published.dvector import DVector
 from hearloop.models.simulation.pairs import Pair
 from hearloop.models.simulation.recipe import SceneRecipe
 from hearloop.models.target.hearing import embed
@@ -20,7 +21,7 @@ from hearloop.models.training.machines import open_fabric, run_on
 from hearloop.models.training.settings import Settings
 from hearloop.models.training.talker_loss import SeparateLossWeights
 from hearloop.models.training.tasks import enroll, open_task, separate, target
-from hearloop.models.training.voice_loss import alignment, contrast
+from hearloop.models.training.voice_loss import EnrollLossWeights, alignment, contrast
 from hearloop.models.training.whereabouts import direction_error
 from hearloop.runtime.errors import HearloopError
 
@@ -84,8 +85,29 @@ def learned(starter, tmp_path_factory):
     return learn
 
 
-@pytest.mark.parametrize("configuration", [SEPARATE, TARGET, ENROLL], ids=lambda configuration: configuration.task)
-def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(learned, tmp_path, configuration):
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory) -> str:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("teacher") / "pretrained.pt"
+    torch.save({"model_state": DVector().state_dict()}, path)
+    return str(path)
+
+
+def recognising(teacher: str) -> EnrollConfiguration:
+    """With a loss that remembers what it has heard."""
+    weights = EnrollLossWeights(contrast=0, recognition=1, teacher=teacher)
+    return replace(ENROLL, config={**ENROLL.config, "embedding": 256}, loss=weights)
+
+
+@pytest.mark.parametrize("name", ["separate", "target", "target, blurred", "enroll", "enroll, recognising"])
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(learned, tmp_path, teacher, name):
+    configuration = {
+        "separate": SEPARATE,
+        "target": TARGET,
+        "target, blurred": replace(TARGET, blur=0.5),
+        "enroll": ENROLL,
+        "enroll, recognising": recognising(teacher),
+    }[name]
     whole = learned(configuration)
     assert learned(configuration, tmp_path, interrupt_at=3)["training"]["steps"] == 3
     continued = learned(configuration, tmp_path)
