@@ -11,6 +11,7 @@ FRAME_S = 0.01
 SILENT_DB = 60.0  # below the loudest frame of the target: the talker is silent
 SETTLING_S = 0.2  # after the talker stops, a model may still be closing
 OPEN_DB = 6.0  # within this of the target's level, it has opened
+LOUD_DB = 30.0  # below the loudest frame of the target: softer sound resembles the target by chance
 
 
 def leakage_db(estimate: np.ndarray, target: np.ndarray, mixture: np.ndarray) -> float:
@@ -29,19 +30,24 @@ def leakage_db(estimate: np.ndarray, target: np.ndarray, mixture: np.ndarray) ->
 
 
 def reopening_s(estimate: np.ndarray, target: np.ndarray, pause_s: float = 0.5) -> float:
-    """Mean time in seconds from when the target speaks again after a pause until the output is within 6 dB of it.
+    """Mean time in seconds from when the target speaks again after a pause until it comes through within 6 dB.
 
-    A pause is at least `pause_s` long. An onset that is never followed counts with the time until the next pause or
-    the end. Not a number without such an onset.
+    What comes through is the part of the output, in frames of 10 ms, that is the target: a projection, so that others
+    who leak do not count. A pause is at least `pause_s` long, and over when the target is within 30 dB of its loudest
+    frame. An onset that is never followed counts with the time until the next pause or the end. Not a number without
+    such an onset.
     """
-    silent, out, wanted = _silent(target), _energy(estimate), _energy(target)
+    silent, wanted = _silent(target), _energy(target)
+    loud = wanted > max(wanted.max(initial=0) * 10 ** (-LOUD_DB / 10), 1e-12)
+    is_open = loud & (_frames(estimate, target) >= wanted * 10 ** (-OPEN_DB / 20))
     quiet = round(pause_s / FRAME_S)
-    onsets = [at for at in range(quiet, len(silent)) if not silent[at] and silent[at - quiet : at].all()]
+    pauses = [at for at in range(quiet, len(silent)) if not silent[at] and silent[at - quiet : at].all()]
     times = []
-    for onset in onsets:
-        later = next((at for at in range(onset, len(silent)) if silent[at : at + quiet].all()), len(silent))
-        opened = [at for at in range(onset, later) if not silent[at] and out[at] >= wanted[at] * 10 ** (-OPEN_DB / 10)]
-        times.append((opened[0] if opened else later) - onset)
+    for over in pauses:
+        later = next((at for at in range(over, len(silent)) if silent[at : at + quiet].all()), len(silent))
+        spoken, opened = np.flatnonzero(loud[over:later]), np.flatnonzero(is_open[over:later])
+        if len(spoken):
+            times.append((opened[0] if len(opened) else later - over) - spoken[0])
     return float(np.mean(times) * FRAME_S) if times else float("nan")
 
 
@@ -52,10 +58,15 @@ def is_wrong_talker(estimate: np.ndarray, target: np.ndarray, others: Sequence[n
 
 def _energy(audio: np.ndarray) -> np.ndarray:
     """Of each frame, of all channels together."""
+    return _frames(audio, audio)
+
+
+def _frames(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The product of two sounds, summed over each frame and all channels."""
     frame = round(FRAME_S * SAMPLE_RATE)
-    channels = np.atleast_2d(audio).astype(np.float64)
-    whole = channels.shape[1] // frame * frame
-    return np.square(channels[:, :whole]).reshape(len(channels), -1, frame).sum(axis=(0, 2))
+    product = np.atleast_2d(one).astype(np.float64) * np.atleast_2d(other)
+    whole = product.shape[1] // frame * frame
+    return product[:, :whole].reshape(len(product), -1, frame).sum(axis=(0, 2))
 
 
 def _silent(target: np.ndarray) -> np.ndarray:

@@ -67,6 +67,19 @@ def test_reopening_takes_as_long_as_the_output_stays_closed_after_a_pause(late_s
     assert np.isnan(reopening_s(estimate, noise(8, 48000)))
 
 
+@pytest.mark.parametrize("late_s", [0.05, 0.3])
+def test_others_who_leak_are_not_taken_for_the_target_that_speaks_again(late_s):
+    target, other = noise(8, 48000), noise(9, 48000)
+    target[8000:24000] = 0
+    target[24000:26400] *= np.linspace(0, 1, 2400)  # a voice does not begin at once
+    late = target.copy()
+    late[24000 : 24000 + 2400 + int(late_s * 16000)] = 0
+    assert reopening_s(target + 0.5 * other, target) == pytest.approx(0, abs=0.021)
+    assert reopening_s(late + 0.1 * other, target) == pytest.approx(0.145 + late_s, abs=0.021)
+    for closed in (0.1 * (target + other), 0.1 * other, -target):
+        assert reopening_s(closed, target) == pytest.approx(1.5, abs=0.011)
+
+
 def test_both_ears_together_pause_leak_and_reopen():
     target = at_two_ears(noise(12, 48000), 4, 6)
     target[:, 8000:24000] = 0
