@@ -17,9 +17,8 @@ from .rooms import (
     EARLY_SAMPLES,
     SPEED_OF_SOUND,
     decaying_noise,
-    diffuse_energy,
+    eyring_absorption,
     image_sources,
-    sabine_absorption,
 )
 
 WALL_MARGIN_M = 0.25
@@ -51,7 +50,7 @@ class Room:
 
     @property
     def absorption(self) -> float:
-        return sabine_absorption(self.volume, self.surface, self.rt60_s)
+        return eyring_absorption(self.volume, self.surface, self.rt60_s)
 
 
 def random_room(rng: np.random.Generator, shortest_s: float = 0.1, longest_s: float = 0.8) -> Room:
@@ -102,9 +101,8 @@ def diffuse_tail(rng: np.random.Generator, head: Head, room: Room, distance_m: f
     taps = max(int(room.rt60_s * SAMPLE_RATE), EARLY_TAPS)
     field = head.diffuse_field
     start = int(rng.integers(field.shape[1] - taps + 1))
-    tail = decaying_noise(field[:, start : start + taps], room.volume, room.surface, room.rt60_s).astype(np.float32)
-    energy = diffuse_energy(room.surface, distance_m, room.absorption)
-    return tail * np.float32(np.sqrt(2 * energy / np.sum(tail**2)))
+    noise = field[:, start : start + taps] * np.float32(np.sqrt(head.diffuse_energy))
+    return decaying_noise(noise, room.volume, room.surface, room.rt60_s, distance_m).astype(np.float32)
 
 
 def late_images(head: Head, found: Arrivals, taps: int) -> np.ndarray:

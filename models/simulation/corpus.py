@@ -4,7 +4,7 @@ import csv
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import gcd
 from pathlib import Path
@@ -57,12 +57,24 @@ class Corpus:
             for piece, name in zip(pieces, self.names, strict=True)
         }
 
-    def draw(self, rng: np.random.Generator, length: int, loop: bool = False) -> np.ndarray:
-        """A random piece of a random recording, float32 [length].
+    def draw(
+        self, rng: np.random.Generator, length: int, loop: bool = False, without: Collection[str] = ()
+    ) -> np.ndarray:
+        """A random piece of a random recording, float32 [length], of no group in `without` if there are others."""
+        return self.piece(rng, self.choose(rng, without), length, loop)
+
+    def choose(self, rng: np.random.Generator, without: Collection[str] = ()) -> int:
+        """The number of a random recording, of no group in `without` if there are others."""
+        while True:
+            index = min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(self) - 1)
+            if self.groups[index] not in without or set(self.groups) <= set(without):
+                return index
+
+    def piece(self, rng: np.random.Generator, index: int, length: int, loop: bool = False) -> np.ndarray:
+        """A random piece of a recording, float32 [length].
 
         A recording that is too short is repeated if `loop`, else it stands at a random place in silence.
         """
-        index = min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(self) - 1)
         first, end = int(self.starts[index]), int(self.starts[index + 1])
         spare = end - first - length
         if spare >= 0:

@@ -73,10 +73,11 @@ class EchoSimulator:
         kind = self._draw_kind(rng) if kind is None else kind
         near_speaks, far_speaks = _activity(rng, length, kind)
         microphone = random_equaliser(rng, recipe.microphone_equalisation_db)
-        near_person, far_person = self.voices.choose(rng, 2)
+        near_person, far_person = people = self.voices.choose(rng, 2)
+        names = [self.voices.names[person] for person in people]
         near, far = self._say(rng, near_person, length), self._say(rng, far_person, length)
         if rng.random() < recipe.noisy_far_share:
-            noise, _ = self.sources.mixed_noise(rng, length, None)
+            noise, _ = self.sources.mixed_noise(rng, length, None, names)
             far = far + noise * gain_to_ratio(far, noise, rng.uniform(*recipe.far_snr_db))
         reference = far * gain_to_level(far, rng.uniform(*recipe.reference_dbfs)) * far_speaks
 
@@ -92,7 +93,7 @@ class EchoSimulator:
         echo = echo * gain_to_ratio(voice, echo, echo_db) * np.float32(np.sqrt(share))
         noise = np.zeros(length, np.float32)
         if rng.random() < recipe.noise_share:
-            noise = equalise(self.sources.mixed_noise(rng, length, responses)[0], microphone)
+            noise = equalise(self.sources.mixed_noise(rng, length, responses, names)[0], microphone)
             snr_db = rng.uniform(*recipe.snr_db) if power(noise) > SILENT_POWER else np.inf
             noise = noise * gain_to_ratio(voice, noise, snr_db)
         spoken = near * near_speaks

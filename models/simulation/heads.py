@@ -54,7 +54,7 @@ class Head:
 
     def prepare(self) -> None:
         """Compute now what every rendering needs (9 MB), so that processes which are forked later share it."""
-        _ = self._aligned, self._triangles, self._vectors32, self.diffuse_field
+        _ = self._aligned, self._triangles, self._vectors32, self.diffuse_field, self.diffuse_energy
 
     def response(self, azimuth_deg: float, elevation_deg: float = 0.0) -> np.ndarray:
         """The responses of both ears to one direction, float32 [2, TAPS]."""
@@ -87,6 +87,12 @@ class Head:
         filters = np.roll(fft.irfft(roots, TAPS, axis=0), TAPS // 2, axis=0) * np.hanning(TAPS)[:, None, None]
         filters = np.moveaxis(filters, 0, 2).swapaxes(0, 1)
         return (filters / np.sqrt(np.sum(filters**2) / 2)).astype(np.float32)
+
+    @cached_property
+    def diffuse_energy(self) -> float:
+        """How much louder white sound from everywhere is at the ears than without the head; the mean of both."""
+        responses = self.interpolated(evenly_spread(DIFFUSE_DIRECTIONS))
+        return float(np.square(responses).sum(-1).mean())
 
     @cached_property
     def diffuse_field(self) -> np.ndarray:

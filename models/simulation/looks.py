@@ -73,6 +73,6 @@ class LookSimulator(SceneSimulator):
         azimuths_deg = rng.uniform(from_deg, 360 - from_deg, len(voices))
         azimuths_deg[0] = rng.uniform(-to_deg, to_deg)
         head = self.heads[rng.integers(len(self.heads))]
-        heard = self._looked(rng, head, voices, azimuths_deg, microphone, is_clean)
+        heard = self._looked(rng, head, voices, azimuths_deg, microphone, is_clean, [talker, *people])
         recorded = self._recorded(rng, [heard[:2]])[0]
         return np.stack(turned_to_the_talker(rng, *recorded)) if is_turned else recorded

@@ -42,8 +42,8 @@ class Simulator:
         if snr_db is None:
             snr_db = self._draw_snr_db(rng)
         responses = self.rooms.draw(rng) if rng.random() < recipe.room_share else None
-        voice, target = self._voice(rng, length, responses)
-        noise, kind = self.sources.mixed_noise(rng, length, responses)
+        voice, target, talker = self._voice(rng, length, responses)
+        noise, kind = self.sources.mixed_noise(rng, length, responses, [talker])
         voice, target, noise = _at_snr(voice, target, noise, snr_db)
 
         both = np.stack([voice + noise, target])
@@ -77,15 +77,15 @@ class Simulator:
 
     def _voice(
         self, rng: np.random.Generator, length: int, responses: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The voice as the microphone hears it, and the part of it to keep."""
-        voice = self.sources.voice(rng, length)
+    ) -> tuple[np.ndarray, np.ndarray, str]:
+        """The voice as the microphone hears it, the part of it to keep, and whose it is."""
+        voice, talker = self.sources.voice(rng, length)
         if rng.random() < self.recipe.pause_share:
             voice = voice * pause(rng, length)
         voice = equalise(voice, random_equaliser(rng, self.recipe.speech_equalisation_db))
         if responses is None:
-            return voice, voice
-        return reverberate(voice, responses[0]), reverberate(voice, early_part(responses[0]))
+            return voice, voice, talker
+        return reverberate(voice, responses[0]), reverberate(voice, early_part(responses[0])), talker
 
 
 def _at_snr(

@@ -90,7 +90,8 @@ class PairSimulator:
             kept = np.stack([reverberate(voice, early_part(response)) for voice, response in places[:2]])
         mixture, snr_db = whole.sum(axis=0), np.inf
         if rng.random() < recipe.noise_share:
-            noise = equalise(self.sources.mixed_noise(rng, length, responses)[0], microphone)
+            names = [self.voices.names[person] for person in people]
+            noise = equalise(self.sources.mixed_noise(rng, length, responses, names)[0], microphone)
             snr_db = rng.uniform(*recipe.snr_db) if power(noise) > SILENT_POWER else np.inf
             both = _fitted(speech[0], length) + _fitted(speech[1], length)
             mixture = mixture + noise * gain_to_ratio(both, noise, snr_db)

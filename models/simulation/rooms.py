@@ -1,7 +1,7 @@
 """Simulated rooms: image sources for the early reflections, shaped decaying noise for the tail.
 
 Allen and Berkley 1979 for the images; the diffuse tail follows Polack's model: Gaussian noise with an exponential
-decay that is faster at high frequencies, as air and soft walls make it.
+decay that is faster at high frequencies, as air and soft walls make it. Each has the energy that the other leaves out.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ SPEED_OF_SOUND = 343.0
 EARLY_SAMPLES = SAMPLE_RATE // 20  # reflections within 50 ms support speech instead of blurring it
 PRE_RINGING_SAMPLES = 8  # half of the fractional-delay filter that places an arrival between two samples
 REFLECTION_ORDER = 4
+ONSET = 1.35  # of a logistic function over mean free paths: the share of reflections that are of a higher order
 CLOSEST_M = 0.3
 
 
@@ -55,22 +56,24 @@ def shoebox_response(
     """Response of a shoebox room (metres) with its direct sound at sample 0 and gain one, float32 [taps]."""
     volume = float(np.prod(size))
     surface = 2 * float(size[0] * size[1] + size[1] * size[2] + size[0] * size[2])
-    absorption = sabine_absorption(volume, surface, rt60_s)
+    absorption = eyring_absorption(volume, surface, rt60_s)
     paths, orders = image_sources(size, source, microphone)
     distances = np.linalg.norm(paths, axis=1)
     direct = max(distances[0], CLOSEST_M)
     gains = np.sqrt(1 - absorption) ** orders * direct / np.maximum(distances, CLOSEST_M)
     delays = (distances - distances[0]) / SPEED_OF_SOUND * SAMPLE_RATE
-    response = _place(delays, gains, taps)
-    return (response + _tail(rng, volume, surface, direct, absorption, rt60_s, taps)).astype(np.float32)
+    tail = decaying_noise(rng.standard_normal(taps), volume, surface, rt60_s, direct)
+    return (_place(delays, gains, taps) + tail).astype(np.float32)
 
 
-def image_sources(size: np.ndarray, source: np.ndarray, microphone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def image_sources(
+    size: np.ndarray, source: np.ndarray, microphone: np.ndarray, highest_order: int = REFLECTION_ORDER
+) -> tuple[np.ndarray, np.ndarray]:
     """Vectors from the microphone to the mirrored sources [images, 3], nearest first, and how many walls each met."""
-    cells = np.stack(np.meshgrid(*[np.arange(-REFLECTION_ORDER, REFLECTION_ORDER + 1)] * 3, indexing="ij"), -1)
+    cells = np.stack(np.meshgrid(*[np.arange(-highest_order, highest_order + 1)] * 3, indexing="ij"), -1)
     cells = cells.reshape(-1, 3)
     orders = np.abs(cells).sum(axis=1)
-    cells, orders = cells[orders <= REFLECTION_ORDER], orders[orders <= REFLECTION_ORDER]
+    cells, orders = cells[orders <= highest_order], orders[orders <= highest_order]
     mirrored = np.where(cells % 2 == 0, cells * size + source, (cells + 1) * size - source)
     paths = mirrored - microphone
     nearest_first = np.argsort(np.linalg.norm(paths, axis=1))
@@ -87,40 +90,31 @@ def _place(delays: np.ndarray, gains: np.ndarray, taps: int) -> np.ndarray:
     return np.bincount(position[kept].astype(int), kernel[kept], taps)
 
 
-def _tail(
-    rng: np.random.Generator,
-    volume: float,
-    surface: float,
-    direct: float,
-    absorption: float,
-    rt60_s: float,
-    taps: int,
-) -> np.ndarray:
-    """Diffuse tail; its energy against the direct sound follows from the critical distance of the room."""
-    shape = decaying_noise(rng.standard_normal(taps), volume, surface, rt60_s)
-    return shape * np.sqrt(diffuse_energy(surface, direct, absorption) / np.sum(shape**2))
+def eyring_absorption(volume: float, surface: float, rt60_s: float) -> float:
+    """The share of energy that a wall of a room with this reverberation time swallows, as images lose it.
+
+    Eyring, "Reverberation time in 'dead' rooms", JASA 1930: sound loses this share every mean free path.
+    """
+    return 1 - float(np.exp(-0.161 * volume / (surface * rt60_s)))
 
 
-def sabine_absorption(volume: float, surface: float, rt60_s: float) -> float:
-    """The share of energy that a wall of a room with this reverberation time swallows."""
-    return min(0.161 * volume / (surface * rt60_s), 0.95)
+def decaying_noise(noise: np.ndarray, volume: float, surface: float, rt60_s: float, distance_m: float) -> np.ndarray:
+    """White noise of power one [..., taps] -> the tail of a room, beside a direct sound of gain one.
 
-
-def diffuse_energy(surface: float, distance: float, absorption: float) -> float:
-    """Energy of all reflections over that of the direct sound at a distance."""
-    room_constant = surface * absorption / (1 - absorption)
-    return 16 * np.pi * distance**2 / room_constant
-
-
-def decaying_noise(noise: np.ndarray, volume: float, surface: float, rt60_s: float) -> np.ndarray:
-    """White noise [..., taps] -> the tail of a room, of any energy; it sets in where reflections become dense."""
+    There is one mirrored source in each volume as large as the room, and each is softer by its distance and by what the
+    walls took. Where those that are placed one by one become fewer, the tail sets in: together they have the energy of
+    all, but for high frequencies, of which air and walls take more.
+    """
     time_s = np.arange(noise.shape[-1]) / SAMPLE_RATE
+    since_s = time_s + distance_m / SPEED_OF_SOUND
     dull = lfilter([0.5], [1, -0.5], noise)
     bright = noise - dull
     decay = 6.91 / rt60_s  # natural logarithm of 1000: 60 dB in amplitude
-    shape = dull * np.exp(-decay * time_s) + bright * np.exp(-1.7 * decay * time_s)
+    shape = dull * np.exp(-decay * since_s) + bright * np.exp(-1.7 * decay * since_s)
     mean_free_path_s = 4 * volume / surface / SPEED_OF_SOUND
-    return shape * (1 / (1 + np.exp(-(time_s - 2 * mean_free_path_s) / (0.5 * mean_free_path_s))))
+    left_out = 1 / (1 + np.exp(ONSET * (REFLECTION_ORDER - time_s / mean_free_path_s)))
+    arrivals = 4 * np.pi * distance_m**2 * SPEED_OF_SOUND / (volume * SAMPLE_RATE)
+    return shape * np.sqrt(arrivals * left_out)
 
 
 def reverberate(audio: np.ndarray, response: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ A head among one target, some interfering talkers and noise, in the open or in a
 with the same head, made while it faced the target: the noisy look (Veluri et al., "Look Once to Hear", CHI 2024).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -151,15 +151,16 @@ class SceneSimulator:
         looks_deg = self._look_azimuths_deg(rng, len(look_voices))
         around = self._surroundings(rng, head, length)
         speaks = self._draw_speaks(rng, length) if speaks is None else speaks
-        noise, kind = self._noise(rng, around, length, microphone)
+        noise, kind = self._noise(rng, around, length, microphone, people)
         heard, snr_db = self._hear(rng, around, voices, azimuths_deg, noise, speaks, target)
-        looked = [self._looked(rng, head, look_voices, looks_deg, microphone, is_clean)]
+        looked = [self._looked(rng, head, look_voices, looks_deg, microphone, is_clean, people)]
         for again, spoken in zip(rng.spawn(looks - 1), told[target][2:], strict=True):
             others_there = [each for each in self.voices.choose(again, strangers + 2) if each != people[target]]
             voices_there = [spoken]
             voices_there += [self._say(again, each, (look_length,), microphone)[0] for each in others_there[:strangers]]
             there_deg = self._look_azimuths_deg(again, len(voices_there))
-            looked.append(self._looked(again, head, voices_there, there_deg, microphone, is_clean))
+            there = [people[target], *others_there]
+            looked.append(self._looked(again, head, voices_there, there_deg, microphone, is_clean, there))
         scene, look, *more_looks = self._recorded(rng, [heard, *looked])
         return Scene(
             mixture=scene[0],
@@ -191,10 +192,11 @@ class SceneSimulator:
         azimuths_deg: np.ndarray,
         microphone: np.ndarray,
         is_clean: bool,
+        people: Iterable[int],
     ) -> np.ndarray:
         """A look at the first of some voices, at a place of its own, as `_hear` returns it; without noise if clean."""
         around = Surroundings(head, self._draw_room(rng))
-        noise, _ = self._noise(rng, around, len(voices[0]), microphone)
+        noise, _ = self._noise(rng, around, len(voices[0]), microphone, people)
         return self._hear(rng, around, voices, azimuths_deg, noise * np.float32(not is_clean))[0]
 
     def _microphone(self, rng: np.random.Generator) -> np.ndarray:
@@ -279,14 +281,20 @@ class SceneSimulator:
         return heard, float(snrs_db[target]) if power(noise) > SILENT_POWER else np.inf
 
     def _noise(
-        self, rng: np.random.Generator, around: Surroundings, length: int, microphone: np.ndarray
+        self,
+        rng: np.random.Generator,
+        around: Surroundings,
+        length: int,
+        microphone: np.ndarray,
+        people: Iterable[int],
     ) -> tuple[np.ndarray, str]:
-        """Noise at the ears, from everywhere or each layer from its direction, at a level of 0 dB."""
+        """Noise at the ears, from everywhere or each layer from its direction, at a level of 0 dB; not of `people`."""
+        names = [self.voices.names[person] for person in people]
         if rng.random() < self.recipe.diffuse_share:
-            sounds, kind = self.sources.everywhere(rng, length, self.recipe.noise_directions)
+            sounds, kind = self.sources.everywhere(rng, length, self.recipe.noise_directions, names)
             noise, kind = around.everywhere(rng, sounds), f"diffuse {kind}"
         else:
-            layers, kind = self.sources.noise_layers(rng, length)
+            layers, kind = self.sources.noise_layers(rng, length, names)
             noise = np.zeros((2, length), np.float32)
             for order, layer in enumerate(layers):
                 layer = self.sources.equalised_noise(rng, self.sources.levelled(rng, layer, order))

@@ -10,7 +10,7 @@ from hearloop.models.simulation.binaural import diffuse_noise, knot_count, rende
 from hearloop.models.simulation.binaural_rooms import EARLY_TAPS, arrivals, diffuse_tail, early_reflections, random_room
 from hearloop.models.simulation.directions import unit_vectors
 from hearloop.models.simulation.motion import FINE_HOP, course
-from hearloop.models.simulation.rooms import EARLY_SAMPLES
+from hearloop.models.simulation.rooms import EARLY_SAMPLES, decaying_noise
 from hearloop.models.simulation.sphere import spherical_head
 from hearloop.models.simulation.surroundings import Place, Surroundings
 
@@ -144,6 +144,18 @@ def test_a_turned_head_hears_reflections_from_turned_directions():
     assert np.array_equal(still, turned_once)
     assert not np.allclose(still, early_reflections(HEAD, found, 90.0))
     assert still.shape == (2, EARLY_TAPS)
+
+
+def test_the_tail_is_as_loud_beside_the_direct_sound_as_without_a_head():
+    """From everywhere, a head hears more or less than a microphone does, and of reflections as of the tail."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        room = random_room(rng, 0.4, 0.6)
+        tails = np.stack([diffuse_tail(rng, HEAD, room, 1.5) for _ in range(8)])
+        noise = rng.standard_normal((16, tails.shape[-1]))
+        free = decaying_noise(noise, room.volume, room.surface, room.rt60_s, 1.5)
+        louder = np.square(tails).sum(-1).mean() / np.square(free).sum(-1).mean()
+        assert louder == pytest.approx(HEAD.diffuse_energy, rel=0.15)
 
 
 @pytest.mark.parametrize("rt60_s", [0.2, 0.5, 0.8])

@@ -76,6 +76,16 @@ def test_a_drawn_piece_stands_in_one_recording():
     assert {round(float(piece[0]) * 32768) for piece in pieces} == {1000, 2000, 3000}
 
 
+def test_some_groups_are_not_drawn_unless_there_is_nothing_else():
+    corpus = corpus_of(np.full(500, 1000), np.full(300, 2000), np.full(900, 3000))
+    rng = np.random.default_rng(0)
+    assert {round(float(corpus.draw(rng, 200, without=["0", "2"])[0]) * 32768) for _ in range(50)} == {2000}
+    assert {corpus.choose(rng, "012") for _ in range(50)} == {0, 1, 2}
+    np.testing.assert_array_equal(
+        corpus.draw(np.random.default_rng(3), 200), corpus.draw(np.random.default_rng(3), 200, without=["nobody"])
+    )
+
+
 def test_a_short_recording_stands_in_silence_or_is_repeated():
     corpus = corpus_of(np.full(50, 1000))
     once = corpus.draw(np.random.default_rng(1), 200)

@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from hearloop.models.simulation.corpus import read_folder
+from hearloop.models.simulation.corpus import Corpus, read_folder
+from hearloop.models.simulation.echoes import EchoSimulator
+from hearloop.models.simulation.looks import LookSimulator
 from hearloop.models.simulation.material import Material, check_disjoint, read_manifest_material, read_material
+from hearloop.models.simulation.mixture import Simulator
 from hearloop.models.simulation.pairs import PairSimulator
 from hearloop.models.simulation.parallel import batches
 from hearloop.models.simulation.recipe import EchoRecipe, PairRecipe, Recipe, SceneRecipe
 from hearloop.models.simulation.rooms import simulate_rooms
+from hearloop.models.simulation.scenes import SceneSimulator
 from hearloop.models.simulation.speakers import speaker_of
 from hearloop.models.simulation.starter import starter_material
+from hearloop.models.simulation.voices import Voices
 from hearloop.runtime.errors import AudioError, HearloopError
 
 
@@ -150,3 +155,55 @@ def test_worker_processes_make_the_same_items_in_the_same_order(starter, process
         assert np.array_equal(first.sources, second.sources)
     resumed = next(batches(made, 3, 2, 4000, first=4))
     assert np.array_equal(resumed.mixture, here[2].mixture)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m, rng: Simulator(Recipe(babble_share=1.0), m.speech, m.noise, simulate_rooms(rng, 2)).mixture(
+            rng, 8000, 5.0
+        ),
+        lambda m, rng: PairSimulator(
+            PairRecipe(babble_share=1.0, noise_share=1.0), m.speech, m.noise, simulate_rooms(rng, 2)
+        ).pair(rng, 8000),
+        lambda m, rng: EchoSimulator(
+            EchoRecipe(babble_share=1.0, noise_share=1.0), m.speech, m.noise, simulate_rooms(rng, 2)
+        ).scene(rng, 8000),
+        lambda m, rng: SceneSimulator(SceneRecipe(babble_share=1.0), m.speech, m.noise, m.heads).scene(rng, 8000),
+        lambda m, rng: LookSimulator(
+            SceneRecipe(babble_share=1.0, look_talkers=(0, 0)), m.speech, m.noise, m.heads
+        ).pair(rng, 48000),
+    ],
+    ids=["mixture", "pair", "echo", "scene", "look"],
+)
+def test_nobody_babbles_who_is_to_be_told_from_the_babble(starter, monkeypatch, make):
+    """Of those who are heard by themselves, nobody is drawn once more."""
+    material, drawn = starter[0], []
+    choose, say = Corpus.choose, Voices.say
+    told = set()
+
+    def chosen(corpus, rng, without=()):
+        index = choose(corpus, rng, without)
+        drawn.append((corpus.groups[index], set(without)))
+        return index
+
+    def said(voices, rng, speaker, *more, **options):
+        told.add(voices.names[speaker])
+        return say(voices, rng, speaker, *more, **options)
+
+    monkeypatch.setattr(Corpus, "choose", chosen)
+    monkeypatch.setattr(Voices, "say", said)
+    babbling = 0
+    for seed in range(8):
+        told.clear()
+        drawn.clear()
+        make(material, np.random.default_rng(seed))
+        if not told:  # one voice, which is drawn like any recording
+            told.add(drawn[0][0])
+            del drawn[0]
+        for name, without in drawn:
+            if without:
+                babbling += 1
+                assert told <= without
+                assert name not in told
+    assert babbling > 20
