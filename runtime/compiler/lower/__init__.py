@@ -39,7 +39,7 @@ def lower(model: onnx.ModelProto, states: Mapping[str, str], rings: Mapping[str,
         If a node cannot be lowered; the message names it.
     """
     graph = model.graph
-    functions = {(function.domain, function.name): function for function in model.functions}
+    functions = {(function.domain, function.name, function.overload): function for function in model.functions}
     environment = Environment(opset_of(model), functions)
     memory, values = environment.memory, environment.values
     values.update({item.name: numpy_helper.to_array(item) for item in graph.initializer})

@@ -36,7 +36,7 @@ class Environment:
     Constants are NumPy arrays. A node whose inputs are all constant is evaluated when the model is compiled.
     """
 
-    def __init__(self, opset: int, functions: dict[tuple[str, str], onnx.FunctionProto]):
+    def __init__(self, opset: int, functions: dict[tuple[str, str, str], onnx.FunctionProto]):
         self.opset, self.functions = opset, functions
         self.memory = Memory()
         self.kernels: list[Kernel] = []

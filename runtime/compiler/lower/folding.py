@@ -1,6 +1,7 @@
 """What is known when the model is compiled is computed then, by ONNX's own reference."""
 
 import warnings
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from onnx.reference import ReferenceEvaluator
 
 from ...errors import UnsupportedModel
 
+DRAWING = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+SOFTMAX = ("Softmax", "LogSoftmax", "Hardmax")
+
 
 def evaluate(node: onnx.NodeProto, inputs: list[Any], opset: int) -> list[Any]:
     """Outputs of a node whose inputs are all constant.
@@ -17,10 +21,14 @@ def evaluate(node: onnx.NodeProto, inputs: list[Any], opset: int) -> list[Any]:
     Raises
     ------
     UnsupportedModel
-        If ONNX's reference cannot evaluate it.
+        If it draws random numbers, or ONNX's reference cannot evaluate it.
     """
     if node.op_type == "Constant":
         return [_constant(node)]
+    if node.op_type in DRAWING:
+        raise UnsupportedModel("it draws anew in every step; expected a result that is always the same")
+    if node.op_type in SOFTMAX and opset < 13:
+        return [_softmax_of_rows(node, inputs[0])]
     feeds = {name: value for name, value in zip(node.input, inputs, strict=True) if name}
     graph = helper.make_graph(
         [node],
@@ -40,6 +48,14 @@ def evaluate(node: onnx.NodeProto, inputs: list[Any], opset: int) -> list[Any]:
         raise UnsupportedModel(f"evaluating it beforehand failed: {error}") from error
     results = iter(found)
     return [np.asarray(next(results)) if name else None for name in node.output]
+
+
+def _softmax_of_rows(node: onnx.NodeProto, x: np.ndarray) -> np.ndarray:
+    """Before opset 13 everything from the axis on is one row."""
+    axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
+    newer = helper.make_node(node.op_type, node.input, node.output, axis=1)
+    (rows,) = evaluate(newer, [x.reshape(prod(x.shape[:axis]), -1)], 13)
+    return np.asarray(rows).reshape(x.shape)
 
 
 def _constant(node: onnx.NodeProto) -> np.ndarray:

@@ -40,9 +40,8 @@ def lower_node(environment: Environment, node: onnx.NodeProto) -> None:
     UnsupportedModel
         If it cannot be lowered; the message names the node, the operator and the reason.
     """
-    inputs = [environment.values[name] if name else None for name in node.input]
     try:
-        results = _results(environment, node, inputs)
+        results = _results(environment, node, _inputs(environment, node))
     except UnsupportedModel as error:
         raise UnsupportedModel(f"node {_name(node)!r} ({node.op_type}): {error}") from error
     except (ValueError, IndexError, TypeError, KeyError, AttributeError) as error:
@@ -57,6 +56,15 @@ def _name(node: onnx.NodeProto) -> str:
     return node.name or next((name for name in node.output if name), "")
 
 
+def _inputs(environment: Environment, node: onnx.NodeProto) -> list[Any]:
+    for name in node.input:
+        if name and name not in environment.values:
+            raise UnsupportedModel(
+                f"input {name!r} is not known; expected an input, a dense initializer or an earlier result"
+            )
+    return [environment.values[name] if name else None for name in node.input]
+
+
 def _settled(value: Any) -> Any:
     """A tensor without elements is a constant: there is nothing to compute."""
     return np.zeros(value.shape, value.dtype) if isinstance(value, Tensor) and not value.addresses.size else value
@@ -66,7 +74,7 @@ def _results(environment: Environment, node: onnx.NodeProto, inputs: list[Any]) 
     standard = node.domain in STANDARD
     if standard and node.op_type == "If":
         return _if(environment, node, inputs[0])
-    function = environment.functions.get((node.domain, node.op_type))
+    function = environment.functions.get((node.domain, node.op_type, node.overload))
     varies = any(isinstance(value, Tensor) for value in inputs)
     by_name = varies and node.domain == "hearloop" and node.op_type in functions.LOWERINGS
     if function is not None and not by_name:

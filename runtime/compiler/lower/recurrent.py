@@ -75,8 +75,8 @@ def _check(cell: str, attributes: dict[str, Any], peepholes: Any) -> str:
     named = [name.decode().lower() for name in attributes.get("activations", [])]
     if cell == "RNN" and named and set(named) in ({"tanh"}, {"relu"}):
         return named[0]
-    if named and named[: len(usual)] * (len(named) // len(usual)) != usual * (len(named) // len(usual)):
-        raise UnsupportedModel(f"activations are {named}, expected {usual}")
+    if named != usual * (len(named) // len(usual)):
+        raise UnsupportedModel(f"activations are {named}, expected {usual} in every direction")
     return usual[-1]
 
 

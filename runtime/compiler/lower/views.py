@@ -1,5 +1,6 @@
 """Operators that only move numbers about: to a tensor of addresses they do what NumPy does to an array of numbers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,8 @@ def gather(env: Environment, attributes: dict[str, Any], x: Any, indices: Any, *
 def gather_elements(env: Environment, attributes: dict[str, Any], x: Any, indices: Any, **_: Any) -> Tensor:
     x, axis = env.tensor(x), attributes.get("axis", 0)
     index = constant_of(indices, "indices")
-    return x.view(np.take_along_axis(x.addresses, np.where(index < 0, index + x.shape[axis], index), axis))
+    part = x.addresses[_beside(index, axis)]
+    return x.view(np.take_along_axis(part, np.where(index < 0, index + x.shape[axis], index), axis))
 
 
 def gather_nd(env: Environment, attributes: dict[str, Any], x: Any, indices: Any, **_: Any) -> Tensor:
@@ -143,8 +145,14 @@ def scatter_elements(
     x, updates, index = env.tensor(x), env.tensor(updates), constant_of(indices, "indices")
     axis = attributes.get("axis", 0)
     result = x.addresses.copy()
-    np.put_along_axis(result, np.where(index < 0, index + x.shape[axis], index), updates.addresses, axis)
+    part = result[_beside(index, axis)]
+    np.put_along_axis(part, np.where(index < 0, index + x.shape[axis], index), updates.addresses, axis)
     return x.view(result)
+
+
+def _beside(index: np.ndarray, axis: int) -> tuple[slice, ...]:
+    """What indices along an axis may mean: the first rows, as many as they have; NumPy would repeat a single one."""
+    return tuple(slice(None) if n == axis % index.ndim else slice(size) for n, size in enumerate(index.shape))
 
 
 def _plain(attributes: dict[str, Any]) -> None:
@@ -202,20 +210,25 @@ def resize(env: Environment, attributes: dict[str, Any], x: Tensor, *given: Any,
     """Nearest neighbour, by the rules of the attributes; other modes compute new numbers."""
     if attributes.get("mode", b"nearest") != b"nearest":
         raise UnsupportedModel(f"mode is {attributes['mode'].decode()!r}, expected 'nearest'")
+    policy = attributes.get("keep_aspect_ratio_policy", b"stretch").decode()
+    if policy != "stretch":
+        raise UnsupportedModel(f"keep_aspect_ratio_policy is {policy!r}, expected 'stretch'")
     scales, sizes = _scales(env, attributes, x, given)
     how = attributes.get("coordinate_transformation_mode", b"half_pixel" if env.opset > 10 else b"asymmetric").decode()
     rounding = attributes.get("nearest_mode", b"round_prefer_floor" if env.opset > 10 else b"floor").decode()
     addresses = x.addresses
     for axis, (scale, size) in enumerate(zip(scales, sizes, strict=True)):
-        position = np.arange(size, dtype=np.float64)
+        # In float32, as in ONNX Runtime: in float64 the error of a scale such as 1/3 would decide between neighbours.
+        position = np.arange(size, dtype=np.float32)
         if how == "asymmetric":
             position = position / scale
         elif how == "align_corners":
-            position = position * (x.shape[axis] - 1) / max(size - 1, 1)
+            position = position * np.float32(x.shape[axis] - 1) / np.float32(max(size - 1, 1))
         elif how in ("half_pixel", "pytorch_half_pixel"):
             position = (position + 0.5) / scale - 0.5 if how == "half_pixel" or size > 1 else 0 * position
         else:
             raise UnsupportedModel(f"coordinate_transformation_mode is {how!r}")
+        position = position.astype(np.float64)  # half of one may be added without another rounding
         rounded = {
             "round_prefer_floor": np.ceil(position - 0.5),
             "round_prefer_ceil": np.floor(position + 0.5),
@@ -226,18 +239,22 @@ def resize(env: Environment, attributes: dict[str, Any], x: Tensor, *given: Any,
     return x.view(addresses)
 
 
-def _scales(env: Environment, attributes: dict[str, Any], x: Tensor, given: Any) -> tuple[list[float], list[int]]:
+def _scales(
+    env: Environment, attributes: dict[str, Any], x: Tensor, given: Any
+) -> tuple[Sequence[np.float32], list[int]]:
     if attributes.get("axes") is not None:
         raise UnsupportedModel("axes are given; expected sizes or scales for all axes")
     found = [None if value is None else constant_of(value, "scales and sizes") for value in given]
     scales = attributes.get("scales") or (found[0] if env.opset < 11 else found[1] if len(found) > 1 else None)
     if scales is not None and len(scales):
-        ratios = [float(scale) for scale in scales]
-        return ratios, [int(np.floor(size * scale)) for size, scale in zip(x.shape, ratios, strict=True)]
+        ratios = np.asarray(scales, np.float32)
+        if env.opset < 11 and ratios.min() < 1:
+            raise UnsupportedModel(f"a scale is {ratios.min():g}; expected 1 or more before opset 11")
+        return list(ratios), [int(np.float32(size) * scale) for size, scale in zip(x.shape, ratios, strict=True)]
     if len(found) < 3 or found[2] is None:
         raise UnsupportedModel("neither scales nor sizes are given")
     sizes = [int(size) for size in found[2]]
-    return [size / old for size, old in zip(sizes, x.shape, strict=True)], sizes
+    return [np.float32(size) / np.float32(old) for size, old in zip(sizes, x.shape, strict=True)], sizes
 
 
 def shape(env: Environment, attributes: dict[str, Any], x: Any, **_: Any) -> np.ndarray:

@@ -68,3 +68,19 @@ def test_a_dilated_history(way, taps, dilation):
     inputs = feeds[0] | {"memory": np.zeros((1, 3, (taps - 1) * dilation, 5), np.float32)}
     model = model_of(nodes, inputs, ["seen", "following"], functions=functions)
     agree(way, model, feeds, {"memory": "following"})
+
+
+def test_functions_of_one_name_are_told_apart_by_their_overload(way):
+    imports = [helper.make_opsetid("", 18)]
+    functions = []
+    for overload, operator in (("doubled", "Add"), ("squared", "Mul")):
+        body = [helper.make_node(operator, ["a", "a"], ["b"])]
+        functions.append(helper.make_function("hearloop", "Itself", ["a"], ["b"], body, imports, overload=overload))
+    nodes = [
+        helper.make_node("Itself", ["x"], ["two x"], domain="hearloop", overload="doubled"),
+        helper.make_node("Itself", ["x"], ["x x"], domain="hearloop", overload="squared"),
+    ]
+    feed = random_feeds({"x": (2, 3)}, seed=3)[0]
+    model = model_of(nodes, feed, ["two x", "x x"], functions=functions)
+    model.ir_version = 10
+    agree(way, model, [feed])

@@ -6,6 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from hearloop.runtime.errors import UnsupportedModel
+
 from .running import agree, model_of
 
 few = settings(max_examples=10)
@@ -186,6 +188,26 @@ def test_recurrent_layer(way, cell, steps, seed, data):
     outputs = ["y", "y_h", "y_c"] if cell == "LSTM" else ["y", "y_h"]
     model = model_of([helper.make_node(cell, inputs, outputs, **attributes)], feeds, outputs, known)
     agree(way, model, [feeds], tolerance=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("cell", "activations"),
+    [
+        ("RNN", ["Tanh", "Relu"]),
+        ("RNN", ["Relu", "Tanh"]),
+        ("GRU", ["Sigmoid", "Tanh", "Sigmoid", "Relu"]),
+        ("LSTM", ["Sigmoid", "Tanh", "Tanh", "Sigmoid", "Relu", "Tanh"]),
+        ("LSTM", ["Relu", "Tanh", "Tanh"] * 2),
+    ],
+)
+def test_unusual_activations_of_either_direction_are_refused(way, cell, activations, rng):
+    known = {"w": numbers(rng, 2, GATES[cell] * 3, 4), "r": numbers(rng, 2, GATES[cell] * 3, 3)}
+    attributes = {"hidden_size": 3, "direction": "bidirectional", "activations": activations}
+    model = model_of(
+        [helper.make_node(cell, ["x", "w", "r"], ["y"], **attributes)], {"x": numbers(rng, 5, 1, 4)}, ["y"], known
+    )
+    with pytest.raises(UnsupportedModel, match=r"node 'y' .*in every direction"):
+        way(model)
 
 
 @pytest.mark.parametrize("cell", sorted(GATES))

@@ -1,9 +1,12 @@
 """Operators that only say where numbers lie, against ONNX Runtime."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
+
+from hearloop.runtime.errors import UnsupportedModel
 
 from .running import agree, model_of
 
@@ -152,6 +155,26 @@ def test_gather_and_scatter(way, seed, shape, data):
 
 @given(seed=seeds, shape=shapes, data=st.data())
 @few
+def test_indices_of_some_rows(way, seed, shape, data):
+    """Fewer rows of indices than there are of numbers mean the first ones, and a single row is not repeated."""
+    random = np.random.default_rng(seed)
+    axis = data.draw(st.integers(0, len(shape) - 1))
+    rows = [data.draw(st.integers(1, size)) for size in shape]
+    known = {
+        "elements": random.integers(-shape[axis], shape[axis], size=rows),
+        "along": np.argsort(random.random([*rows[:axis], shape[axis], *rows[axis + 1 :]]), axis=axis),
+    }
+    feeds = {"x": numbers(seed, shape), "values": numbers(seed + 1, known["along"].shape)}
+    signed = either_sign(data.draw, axis, len(shape))
+    nodes = [
+        helper.make_node("GatherElements", ["x", "elements"], ["gathered"], axis=signed),
+        helper.make_node("ScatterElements", ["x", "along", "values"], ["scattered"], axis=signed),
+    ]
+    agree(way, model_of(nodes, feeds, ["gathered", "scattered"], known), [feeds])
+
+
+@given(seed=seeds, shape=shapes, data=st.data())
+@few
 def test_pad(way, seed, shape, data):
     """Constants, edges, mirrors and rings of numbers; a negative pad takes numbers away."""
     rank = len(shape)
@@ -195,6 +218,36 @@ def test_resize_to_the_nearest(way, seed, shape, scales):
     ]
     x = numbers(seed, shape)
     agree(way, model_of(nodes, {"x": x}, ["scaled", "sized"], known), [{"x": x}])
+
+
+@pytest.mark.parametrize("rounding", ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"])
+@pytest.mark.parametrize("how", ["asymmetric", "half_pixel", "pytorch_half_pixel", "align_corners"])
+def test_positions_are_float32_when_sizes_change_by_a_fraction(way, how, rounding):
+    """A third of 9 is 3 and 0.7 of 10 is 7, although the nearest float32 of both are a little off."""
+    x = np.arange(10, dtype=np.float32).reshape(1, 1, 10)
+    attributes = {"coordinate_transformation_mode": how, "nearest_mode": rounding}
+    known = {f"scale {n}": np.float32([1, 1, scale]) for n, scale in enumerate((1 / 3, 0.7, 0.1, 1.3, 7 / 3))}
+    known |= {f"size {size}": np.int64([1, 1, size]) for size in (1, 3, 7, 13, 29)}
+    nodes = [
+        helper.make_node("Resize", ["x", *[""] * (1 if "scale" in name else 2), name], [f"y of {name}"], **attributes)
+        for name in known
+    ]
+    agree(way, model_of(nodes, {"x": x}, [node.output[0] for node in nodes], known), [{"x": x}])
+
+
+@pytest.mark.parametrize(
+    ("opset", "inputs", "attributes", "reason"),
+    [
+        (10, ["x", "scales"], {}, "a scale is 0.5; expected 1 or more before opset 11"),
+        (18, ["x", "", "", "sizes"], {"keep_aspect_ratio_policy": "not_larger"}, "policy is 'not_larger'"),
+    ],
+)
+def test_a_resize_of_a_rarer_form_is_refused(way, opset, inputs, attributes, reason):
+    known = {"scales": np.float32([1, 1, 0.5]), "sizes": np.int64([1, 1, 4])}
+    node = helper.make_node("Resize", inputs, ["y"], mode="nearest", **attributes)
+    model = model_of([node], {"x": numbers(0, (1, 1, 8))}, ["y"], {name: known[name] for name in inputs[-1:]}, opset)
+    with pytest.raises(UnsupportedModel, match=f"node 'y' .*{reason}"):
+        way(model)
 
 
 @given(seed=seeds, shape=st.lists(st.integers(1, 6), min_size=2, max_size=4), k=st.integers(-4, 4))
