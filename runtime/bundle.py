@@ -51,8 +51,28 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
             f"model {str(name_or_path)!r}: no such file, and no shipped bundle of that name; "
             f"shipped are {', '.join(bundle_paths()) or 'none'}"
         )
-    model = path.read_bytes()
+    model = model_bytes(path)
     return Bundle(info=_read_info(model, str(path)), model=model, path=path)
+
+
+def model_bytes(path: Path) -> bytes:
+    """A model file as bytes that need no other file: tensors that lie beside it are put inside.
+
+    Raises
+    ------
+    BundleError
+        If the file, or one of those beside it, cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+        if b"location" not in content:  # which every tensor that lies beside the model has
+            return content
+        import onnx  # other models do without
+
+        whole = onnx.load(path)
+        return content if whole == onnx.load_model_from_string(content) else whole.SerializeToString()
+    except Exception as error:  # onnx raises several unrelated types
+        raise BundleError(f"{path}: not a readable ONNX model ({_first_line(error)})") from error
 
 
 def _read_info(model: bytes, where: str) -> BundleInfo:

@@ -18,6 +18,10 @@ ROLES = ("audio", "spectrum", "embedding", "reference")
 STATE_KINDS = ("carry", "ring")
 # A stream is run frame by frame; of a file, pieces of `frame` samples are heard, each as if there was nothing else.
 MODES = ("stream", "file")
+LARGEST_SAMPLE_RATE = 768_000
+LONGEST_FRAME = 4 * LARGEST_SAMPLE_RATE  # in samples, as is the piece that is heard as a whole
+LONGEST_PIECE = 600 * LARGEST_SAMPLE_RATE
+LARGEST_COUNT = 2**53  # which a float64 still holds
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -35,12 +39,13 @@ def parse_info(text: str, where: str) -> BundleInfo:
         raise BundleError(f"{where}: key 'schema' is {schema}, this hearloop reads schema {SCHEMA}")
     front_end = read.choice("front_end", FRONT_ENDS)
     window = read.choice("window", tuple(WINDOW_PAIRS)) if front_end == "stft" else None
+    mode = read.choice("mode", MODES) if "mode" in content else "stream"  # bundles of before say nothing
     info = BundleInfo(
         name=read.text("name"),
         task=read.choice("task", TASKS),
-        sample_rate=read.integer("sample_rate", 1),
-        frame=read.integer("frame", 1),
-        lookahead=read.integer("lookahead", 0),
+        sample_rate=read.integer("sample_rate", 1, LARGEST_SAMPLE_RATE),
+        frame=read.integer("frame", 1, LONGEST_PIECE if mode == "file" else LONGEST_FRAME),
+        lookahead=read.integer("lookahead", 0, LONGEST_FRAME),
         channels_in=read.integer("channels_in", 1),
         channels_out=read.integer("channels_out", 1),
         front_end=front_end,
@@ -55,9 +60,9 @@ def parse_info(text: str, where: str) -> BundleInfo:
         comment=read.text("comment"),
         level_reference=read.text("level_reference"),
         training=read.typed("training", dict, "an object"),
-        quality=tuple(read.typed("quality", list, "a list")),
+        quality=tuple(item.content for item in read.items("quality")),
         golden=golden_from_json(content["golden"], where) if content.get("golden") is not None else None,
-        mode=read.choice("mode", MODES) if "mode" in content else "stream",  # bundles of before say nothing
+        mode=mode,
     )
     check_info(info, where)
     if read.integer("latency_samples", 0) != info.latency_samples:
@@ -85,10 +90,11 @@ class _Reader:
     def text(self, key: str) -> str:
         return self.typed(key, str, "a text")
 
-    def integer(self, key: str, least: int) -> int:
-        value = self.typed(key, int, f"a whole number of at least {least}")
-        if value < least:
-            self._reject(key, value, f"a whole number of at least {least}")
+    def integer(self, key: str, least: int, most: int = LARGEST_COUNT) -> int:
+        expected = f"a whole number from {least} to {most}"
+        value = self.typed(key, int, expected)
+        if not least <= value <= most:
+            self._reject(key, value, expected)
         return value
 
     def choice(self, key: str, offered: tuple[str, ...]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import onnxruntime
 
-from .bundle import Bundle, load_bundle
+from .bundle import Bundle, load_bundle, model_bytes
 from .bundle_info import Port, State
 from .errors import BundleError, EngineError
 
@@ -76,7 +76,7 @@ def load_model(model: str | Path | Bundle, states: Mapping[str, str] | None = No
     path = Path(model)
     if path.suffix != ".onnx" or not path.is_file():
         return load_bundle(model)
-    content = path.read_bytes()
+    content = model_bytes(path)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4

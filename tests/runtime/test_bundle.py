@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.bundle_info import BundleInfo, Port, State
 from hearloop.runtime.bundle_reader import parse_info
+from hearloop.runtime.engine import open_engine
 from hearloop.runtime.errors import BundleError
 from hearloop.runtime.golden import Golden
 
@@ -96,10 +97,13 @@ def test_a_missing_key_is_named(content, key):
         ("schema", 2, "key 'schema' is 2, this hearloop reads schema 1"),
         ("name", 7, "key 'name' is 7, expected a text"),
         ("task", "dereverb", "key 'task' is 'dereverb', expected one of enhance"),
-        ("sample_rate", 0, "key 'sample_rate' is 0, expected a whole number of at least 1"),
+        ("sample_rate", 0, "key 'sample_rate' is 0, expected a whole number from 1 to 768000"),
+        ("sample_rate", 10**30, "key 'sample_rate' is 1000.*, expected a whole number from 1 to 768000"),
         ("sample_rate", 16000.0, "key 'sample_rate' is 16000.0, expected a whole number"),
         ("frame", 160, "key 'frame' is 160, but window 'symmetric-192' has 128"),
-        ("lookahead", -1, "key 'lookahead' is -1, expected a whole number of at least 0"),
+        ("frame", 10**11, "key 'frame' is 100000000000, expected a whole number from 1 to 3072000"),
+        ("lookahead", -1, "key 'lookahead' is -1, expected a whole number from 0 to 3072000"),
+        ("lookahead", 10**11, "key 'lookahead' is 100000000000, expected a whole number from 0 to 3072000"),
         ("lookahead", 100, "key 'lookahead' is 100, but window 'symmetric-192' has 64; expected that or whole frames"),
         ("mode", "batch", "key 'mode' is 'batch', expected one of stream, file"),
         ("latency_samples", 191, "key 'latency_samples' is 191, but frame 128 .* = 192"),
@@ -121,9 +125,11 @@ def test_a_missing_key_is_named(content, key):
         ("states.0.initial", True, r"key 'states\[0\].initial' is True, expected a finite number"),
         ("states.0.initial", float("nan"), r"key 'states\[0\].initial' is nan, expected a finite number"),
         ("states.0.initial", 10**400, r"key 'states\[0\].initial' is 1000.*, expected a finite number"),
-        ("parameters", -5, "key 'parameters' is -5, expected a whole number of at least 0"),
+        ("parameters", -5, "key 'parameters' is -5, expected a whole number from 0 to 9007199254740992"),
+        ("macs_per_frame", 10**400, "key 'macs_per_frame' is 1000.*, expected a whole number from 0 to 90071992547409"),
         ("training", [], r"key 'training' is \[\], expected an object"),
-        ("quality", "good", "key 'quality' is 'good', expected a list"),
+        ("quality", "good", "key 'quality' is 'good', expected a list of objects"),
+        ("quality", ["good"], r"key 'quality\[0\]' is 'good', expected an object"),
         ("golden", [], "key 'golden' must be an object"),
         ("golden.tolerance", 1.5, "key 'golden.tolerance' is 1.5, expected between 0 and 1"),
         ("golden.inputs", {}, "key 'golden.inputs' must be an object with at least one array"),
@@ -199,6 +205,23 @@ def test_a_bundle_loads_with_what_it_says(make_bundle):
 def test_a_file_that_is_not_there_is_refused_with_what_is_shipped():
     with pytest.raises(BundleError, match=r"'nowhere\.onnx': no such file, and no shipped bundle"):
         load_bundle("nowhere.onnx")
+
+
+def test_a_bundle_whose_weights_lie_beside_it_loads_as_one(make_bundle, tmp_path):
+    whole, path = make_bundle(gain=0.5), tmp_path / "apart.onnx"
+    options = {"save_as_external_data": True, "location": "apart.data", "size_threshold": 0}
+    onnx.save(onnx.load(whole), path, **options)
+    bundle = load_bundle(path)
+    path.with_name("apart.data").unlink()
+    spectrum = np.ones((1, 1, 1, 257, 2), np.float32)
+    assert (open_engine(bundle, "ort").step({"spectrum": spectrum})["enhanced"] == 0.5).all()
+    with pytest.raises(BundleError, match=r"apart\.onnx: not a readable ONNX model"):
+        load_bundle(path)
+
+
+def test_the_word_that_tells_of_weights_elsewhere_may_stand_in_a_comment(make_bundle):
+    path = make_bundle(comment="trained at another location")
+    assert load_bundle(path).model == path.read_bytes()
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.9, 0.999])

@@ -11,9 +11,11 @@ import pytest
 from graphs import graph_model
 from onnx import helper
 
+from hearloop.runtime import open_engine
 from hearloop.runtime.compiled_engine import CompiledEngine
 from hearloop.runtime.compiler import cache
 from hearloop.runtime.compiler.compiled import Options
+from hearloop.runtime.errors import BundleError
 from hearloop.runtime.states import load_model
 from hearloop.tools.main import main
 
@@ -88,6 +90,26 @@ def test_an_entry_under_the_name_of_another_is_refused(model):
 def test_the_kind_of_a_state_is_part_of_the_name(model):
     ring = replace(model, info=replace(model.info, states=(replace(model.info.states[0], kind="ring", axis=0),)))
     assert cache.entry_path(ring, Options()) != cache.entry_path(model, Options())
+
+
+def test_weights_beside_the_model_are_part_of_it(folder, tmp_path, monkeypatch):
+    """Wherever the program runs, and also after the weights have changed while the model's own file has not."""
+    path, x = tmp_path / "model" / "scaled.onnx", np.ones((1, 4), np.float32)
+    path.parent.mkdir()
+    monkeypatch.chdir(folder.parent)
+    models = []
+    for gain in (2, 3):
+        node = helper.make_node("Mul", ["x", "gain"], ["y"])
+        graph = graph_model([node], {"x": [1, 4]}, {"y": [1, 4]}, {"gain": np.full((1, 4), gain, np.float32)})
+        path.with_suffix(".data").unlink(missing_ok=True)  # onnx would append to it
+        onnx.save(graph, path, save_as_external_data=True, location="scaled.data", size_threshold=0)
+        models.append(path.read_bytes())
+        for engine in ("ort", "compiled"):
+            assert (open_engine(path, engine).step({"x": x})["y"] == gain).all()
+    assert models[0] == models[1]
+    path.with_suffix(".data").unlink()
+    with pytest.raises(BundleError, match=r"scaled\.onnx: not a readable ONNX model \(.*scaled\.data"):
+        load_model(path)
 
 
 def test_processes_that_start_together_compile_once(model):
