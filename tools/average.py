@@ -6,6 +6,7 @@ from pathlib import Path
 from ..models.training.checkpoint import read_checkpoint, write_checkpoint
 from ..models.training.mean import mean_of
 from ..runtime.errors import HearloopError
+from .files import check_writable
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    check_writable(options.out)
     contents = {path: read_checkpoint(path) for path in options.checkpoints}
     if len(contents) < len(options.checkpoints):
         raise HearloopError(f"checkpoints are {', '.join(options.checkpoints)}; expected each of them once")

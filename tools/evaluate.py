@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import HearloopError
+from .files import check_writable
 from .material import add_data_arguments, read_corpora, read_material
 
 if TYPE_CHECKING:
     from ..models.evaluation.recordings import Recording
 
+SPECTROGRAMS = "spectrograms.png"
 Found = tuple[Sequence["Recording"], str]
 
 
@@ -63,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print markdown tables; returns the exit status."""
+    _check_outputs(args)
     # torch, pesq and pystoi are extras: only the verbs that need them may import them.
     import torch
 
@@ -91,10 +94,18 @@ def run(args: argparse.Namespace) -> int:
     if args.plots is not None:
         from ..models.evaluation.plots import plot_scatter, plot_spectrograms
 
-        args.plots.mkdir(parents=True, exist_ok=True)
-        plot_spectrograms(args.plots / "spectrograms.png", recordings[0], systems)
+        plot_spectrograms(args.plots / SPECTROGRAMS, recordings[0], systems)
         plot_scatter(args.plots / "scatter.png", results[1:])
     return 0
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse what cannot be written before anything is measured."""
+    if args.json is not None:
+        check_writable(args.json)
+    if args.plots is not None:
+        args.plots.mkdir(parents=True, exist_ok=True)
+        check_writable(args.plots / SPECTROGRAMS)
 
 
 def _recordings(args: argparse.Namespace, task: str) -> Found:

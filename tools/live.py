@@ -21,6 +21,7 @@ from ..runtime.live import PATHS, LiveLoop
 from ..runtime.portaudio import PortAudioDevice
 from ..runtime.software_device import SoftwareDevice
 from . import devices
+from .files import check_writable
 from .gains import GainKeys, add_gains_argument
 from .keyboard import Keyboard
 from .voices import VoiceKeys, add_voice_arguments, chosen_voices
@@ -65,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.list_devices:
         return devices.run(options)
-    if options.stats and not os.access(options.stats.absolute().parent, os.W_OK):
-        raise HearloopError(f"{options.stats}: the folder does not exist or cannot be written")
+    if options.stats:
+        check_writable(options.stats)
     controls = Controls(options.attenuation_limit, options.mix, bypass=options.bypass, source_gains_db=options.gains)
     voices = chosen_voices(options)
     loop = LiveLoop(

@@ -72,6 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe has gone; there is nobody left to tell
         return 1
+    except OSError as error:  # what cannot be read or written; the error names it
+        print(f"hearloop: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

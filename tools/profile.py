@@ -7,7 +7,6 @@ device), --per-op (inside the model), --sweep (paced, with more and more work).
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ..runtime.errors import HearloopError
 from ..runtime.live import PATHS
 from ..runtime.states import load_step
 from .compile import add_states_argument, parse_states
+from .files import check_writable
 from .live import write_json
 from .profiling.compare import TOLERANCE, compare, comparison_table, differences
 from .profiling.conditions import Condition, failures, parse_conditions
@@ -102,8 +102,8 @@ def _check(options: argparse.Namespace) -> None:
     if (other or options.sweep) and (options.compare or options.csv or options.png or options.html):
         raise HearloopError("--compare, --csv, --png and --html go with paced and live runs")
     for path in (options.json, options.csv, options.png, options.html):
-        if path and not os.access(path.absolute().parent, os.W_OK):
-            raise HearloopError(f"{path}: the folder does not exist or cannot be written")
+        if path:
+            check_writable(path)
     if options.png:
         import matplotlib  # noqa: F401  # an extra: better missed now than after the run
 

@@ -64,3 +64,14 @@ def test_a_checkpoint_counts_once(tmp_path, capsys):
     path = checkpoint(tmp_path / "1.pt", 1)
     assert main(["average", path, path, "--out", str(tmp_path / "mean.pt")]) == 1
     assert "expected each of them once" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("out", "message"), [("nowhere/mean.pt", "the folder does not exist"), ("taken", "a directory")]
+)
+def test_what_cannot_be_written_is_one_line(tmp_path, capsys, out, message):
+    (tmp_path / "taken").mkdir()
+    assert main(["average", checkpoint(tmp_path / "1.pt", 1), "--out", str(tmp_path / out)]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

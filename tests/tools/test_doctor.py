@@ -1,6 +1,7 @@
 """The doctor, and the verbs that show models, as real commands."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -41,6 +42,20 @@ def test_the_doctor_finds_a_healthy_model_healthy_and_runs_it_in_real_time(make_
     assert {"PortAudio", "real-time priority", "CPU governor", "paced run"} <= findings.keys()
     assert "frames of 8 ms" in findings["paced run"]["found"]
     assert all(finding["remedy"] for finding in findings.values() if finding["outcome"] != "ok")
+
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [("target-small", r"\d+ frames of 8 ms, p50"), ("enroll", "left out: model 'enroll' is not made")],
+)
+def test_the_doctor_runs_a_model_that_needs_a_voice_and_none_that_never_runs_live(model, found):
+    findings = json.loads(hearloop("doctor", "--json", "--model", model).stdout)
+    assert re.match(found, findings[-1]["found"]), findings[-1]
+
+
+def test_the_doctor_tells_frames_as_long_as_they_are(make_bundle):
+    findings = json.loads(hearloop("doctor", "--json", "--model", make_bundle(sample_rate=32000)).stdout)
+    assert "frames of 4 ms" in findings[-1]["found"]
 
 
 def test_the_doctor_fails_with_a_remedy_where_a_model_computes_something_else(make_bundle, golden):

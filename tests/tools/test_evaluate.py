@@ -110,6 +110,8 @@ def test_enrolment_is_judged_by_whom_it_confuses(models, data, tmp_path, capsys)
         (["separate-tiger-small"], ["--folder=/"], "to hold noisy/, talker1/ and talker2/"),
         (["target"], ["--enroll=unheard-of"], "model 'unheard-of'"),
         ([], [], "nothing to measure"),
+        (["target"], ["--json=nowhere/x.json"], "nowhere/x.json: the folder does not exist or cannot be written"),
+        (["target"], ["--plots=/dev/null/plots"], "Not a directory: '/dev/null/plots'"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(models, data, capsys, models_given, more, named):

@@ -16,10 +16,13 @@ import onnx
 import pytest
 import soundfile
 
+from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.framelog import FrameLog
+from hearloop.runtime.ort import OrtEngine
 from hearloop.runtime.stages import STAGES
 from hearloop.tools.main import main
 from hearloop.tools.profiling import runner
+from hearloop.tools.profiling.back_to_back import largest_difference
 from hearloop.tools.profiling.document import SCHEMA
 from hearloop.tools.profiling.running import measure_live
 from hearloop.tools.profiling.signals import SIGNALS, SOUND_BLOCKS, Signal
@@ -101,8 +104,14 @@ def test_models_of_one_name_are_told_apart(profile, foreign, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / foreign.name).write_bytes(foreign.read_bytes())
-    _, _, report = profile(foreign, other / foreign.name, "--engine", "ort", "--seconds", 0.1)
-    assert [row["name"] for row in report["rows"]][2:] == ["foreign ort", "foreign (2) ort"]
+    _, printed, report = profile(foreign, other / foreign.name, "--seconds", 0.1)
+    found = [row["name"] for row in report["rows"]]
+    assert found[2:] == [f"{name} {engine}" for name in ("foreign", "foreign (2)") for engine in ("compiled", "ort")]
+    stages = {row["name"]: row["stages_us"] for row in report["rows"]}
+    for engines, name in zip(report["engines"], ("foreign", "foreign (2)"), strict=True):
+        ort, compiled = (stages[f"{name} {engine}"]["model"]["min"] for engine in ("ort", "compiled"))
+        assert (engines["model"], engines["times_faster"]["min"]) == (name, ort / compiled)
+    assert "foreign (2): compiled is" in printed
 
 
 def test_threads_are_those_of_onnx_runtime(profile):
@@ -135,6 +144,14 @@ def test_back_to_back_compares_the_engines(profile):
     assert all(0 < times["min"] <= times["median"] <= times["p99"] for times in found["times_us"].values())
     assert found["errors"]["compiled"] <= 1e-5
     assert found["macs"] > 0
+
+
+@pytest.mark.parametrize("broken", [(0,), (1,), (0, 1)])
+def test_engines_that_give_no_number_do_not_agree(make_bundle, broken):
+    first, second = (
+        OrtEngine(load_bundle(make_bundle(fails_from=2 if place in broken else 1e9))) for place in range(2)
+    )
+    assert largest_difference(first, second) == np.inf
 
 
 def test_per_op_tells_where_the_time_goes_in_both_engines(profile):

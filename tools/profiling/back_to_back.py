@@ -4,6 +4,7 @@ Back-to-back steps find everything in the caches, so they are faster than steps 
 what can be learned from them. The engines take turns every few steps, so that both meet the same disturbances.
 """
 
+import math
 from collections.abc import Mapping
 from time import perf_counter_ns
 from typing import Any
@@ -59,7 +60,10 @@ def measure_back_to_back(
 
 
 def largest_difference(first: Any, second: Any, frames: int = FRAMES_COMPARED) -> float:
-    """Run two engines over the same frames, states carried: largest difference as a fraction of the largest output."""
+    """Run two engines over the same frames, states carried: largest difference as a fraction of the largest output.
+
+    Infinite if anything that either of them gives is not a finite number.
+    """
     random = np.random.default_rng(0)
     first.reset()
     second.reset()
@@ -68,6 +72,8 @@ def largest_difference(first: Any, second: Any, frames: int = FRAMES_COMPARED) -
         frame = {name: random.standard_normal(array.shape) for name, array in first.inputs.items()}
         one, other = first.step(frame), second.step(frame)
         for name, values in one.items():
+            if not (np.isfinite(values).all() and np.isfinite(other[name]).all()):
+                return math.inf
             error = max(error, float(np.abs(values - other[name]).max()))
             largest = max(largest, float(np.abs(values).max()))
     return error / max(largest, 1e-30)

@@ -4,7 +4,8 @@ Paced and live also return the times of every block, by the name of the row.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...runtime.bundle import Bundle
@@ -40,11 +41,11 @@ def run_paced(bundles: Sequence[Bundle], options: argparse.Namespace) -> Measure
     """Every model with every engine, and the reference rows, at the pace of a device."""
     work, clock = _work(options), RealClock()
     subjects, refused = references(work), []
-    for bundle in bundles:
-        opened, complaints = _open(bundle, work, options)
+    named = _told_apart(bundles)
+    for name, bundle in named.items():
+        opened, complaints = _open(name, bundle, work, options)
         subjects += opened
         refused += complaints
-    _tell_apart(subjects)
     with _stress(options):
         cost_ns = max(cost_of_measuring_ns(subject.job, clock) for subject in subjects)
         rows, conditions = measure(subjects, options.seconds, clock)
@@ -55,7 +56,7 @@ def run_paced(bundles: Sequence[Bundle], options: argparse.Namespace) -> Measure
             "conditions": {"scheduling": conditions.scheduling, "memory": conditions.memory},
             "measuring": _measuring(cost_ns, min(row.samples.period_ns for row in rows)),
             "rows": [row.to_json() for row in rows],
-            "engines": _engines(bundles, [row.to_json() for row in rows]),
+            "engines": _engines(named, [row.to_json() for row in rows]),
             "refused": refused,
             "temperature_end_c": temperatures_c(),
         },
@@ -65,38 +66,40 @@ def run_paced(bundles: Sequence[Bundle], options: argparse.Namespace) -> Measure
     return report, {row.subject.name: row.samples for row in rows}
 
 
-def _tell_apart(subjects: Sequence[Subject]) -> None:
-    """Number models that have the same name, as `model.onnx` of two folders."""
-    seen: dict[str, int] = {}
-    for subject in subjects:
-        name = subject.name
-        seen[name] = seen.get(name, 0) + 1
-        if seen[name] > 1:
-            subject.model += f" ({seen[name]})"
+def _told_apart(bundles: Sequence[Bundle]) -> dict[str, Bundle]:
+    """Models by name; those of one name are numbered, as `model.onnx` of two folders."""
+    named: dict[str, Bundle] = {}
+    for bundle in bundles:
+        name, number = bundle.info.name, 1
+        while name in named:
+            number += 1
+            name = f"{bundle.info.name} ({number})"
+        named[name] = bundle
+    return named
 
 
-def _open(bundle: Bundle, work: Work, options: argparse.Namespace) -> tuple[list[Subject], list[str]]:
+def _open(name: str, bundle: Bundle, work: Work, options: argparse.Namespace) -> tuple[list[Subject], list[str]]:
     """The model with each engine that runs it; an engine that was not asked for by name may refuse."""
     opened, refused = [], []
     for engine in _engine_names(options):
         try:
-            opened.append(open_subject(bundle, engine, work))
+            opened.append(replace(open_subject(bundle, engine, work), model=name))
         except EngineError as error:
             if options.engine != "both":
                 raise
-            refused.append(f"{bundle.info.name}: not with engine {engine}: {error}")
+            refused.append(f"{name}: not with engine {engine}: {error}")
     return opened, refused
 
 
-def _engines(bundles: Sequence[Bundle], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _engines(named: Mapping[str, Bundle], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """For models that were run with both engines: the ratio of their times in the model, and whether they agree."""
     found = []
-    for bundle in bundles:
-        stages = {row["engine"]: row["stages_us"]["model"] for row in rows if row["model"] == bundle.info.name}
+    for name, bundle in named.items():
+        stages = {row["engine"]: row["stages_us"]["model"] for row in rows if row["model"] == name}
         if set(ENGINES) <= stages.keys() and all(stages.values()):
             found.append(
                 {
-                    "model": bundle.info.name,
+                    "model": name,
                     "times_faster": {key: stages["ort"][key] / stages["compiled"][key] for key in ("min", "p50")},
                     "largest_difference": largest_difference(OrtEngine(bundle), CompiledEngine(bundle)),
                 }
@@ -177,7 +180,7 @@ def run_per_op(bundles: Sequence[Bundle], options: argparse.Namespace) -> dict[s
 
 def _ledgers(bundle: Bundle, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The delays that the model would have in the chain, with each engine, where the chain itself is not run."""
-    opened, _ = _open(bundle, _work(options), options)
+    opened, _ = _open(bundle.info.name, bundle, _work(options), options)
     return [
         {"name": subject.name, "ledger": ledger_json(subject.ledger), "period_us": subject.job.period_ns / 1000}
         for subject in opened
