@@ -6,7 +6,7 @@ from .handover import HandOver
 from .rings import Ring
 from .semaphore import open_semaphore
 
-# A worker that is further behind than this many chunks jumps to the newest one.
+# A worker that is further behind than by so many chunks and one block, which comes at once, jumps to the newest chunk.
 LONGEST_BACKLOG = 16
 
 
@@ -20,6 +20,8 @@ class Exchange:
 
     Attributes
     ----------
+    longest_backlog : int
+        Chunks that the worker catches up with.
     input : Ring
         Written by the callback.
     wet : Ring
@@ -36,10 +38,11 @@ class Exchange:
 
     def __init__(self, channels: int, hand_over: HandOver):
         self.hand_over = hand_over
-        capacity = 2 * LONGEST_BACKLOG * hand_over.chunk + 2 * hand_over.largest + hand_over.delay
+        self.longest_backlog = LONGEST_BACKLOG + -(-hand_over.largest // hand_over.chunk)
+        capacity = 2 * self.longest_backlog * hand_over.chunk + 2 * hand_over.largest + hand_over.delay
         self.input = Ring(channels, capacity)
         self.wet = Ring(channels, capacity, silence=hand_over.delay)
         self.bell = open_semaphore()
         self.asked = np.full(1, -hand_over.delay, np.int64)
-        self.completed_ns = np.zeros(4 * LONGEST_BACKLOG, np.int64)
+        self.completed_ns = np.zeros(4 * self.longest_backlog, np.int64)
         self.failed = False

@@ -22,7 +22,6 @@ from time import perf_counter_ns
 from typing import Any
 
 from .bundle import Bundle
-from .bundle_info import BundleInfo
 from .controls import Controls
 from .devices import Device
 from .engine import Engine, NativeEngine, open_engine
@@ -35,7 +34,7 @@ from .recording import Recording
 from .session import Session, Setting, Telemetry, WetPathMaker
 from .telemetry import Times
 from .voice import Voice, check_voice, steering_map
-from .wetpath import WetPath
+from .wetpath import WetPath, expect_bundle
 
 PATHS = ("auto", "native", "worker")
 
@@ -74,6 +73,8 @@ class LiveLoop:
 
     Raises
     ------
+    BundleError
+        If the model is an ONNX file that is no bundle.
     EngineError
         If the path is unknown, or native and the engine has no native form.
     HearloopError
@@ -123,13 +124,12 @@ class LiveLoop:
         if wet_path is None:
             # Only machine code can run inside the callback, so there is no beginning with something else.
             opened = self._engine = open_engine(model, "compiled" if (path, engine) == ("native", "auto") else engine)
-            self.model_name = opened.info.name
-            if isinstance(opened.info, BundleInfo):
-                self.controls.expect_sources(opened.info.sources, opened.info.name)
-                check_voice(opened.info, voice)
+            info = expect_bundle(opened)
+            self.controls.expect_sources(info.sources, info.name)
+            check_voice(info, voice)
             if voice is not None:
                 self.listen_to(voice)
-            model_rate, frame = opened.info.sample_rate, opened.info.frame
+            self.model_name, model_rate, frame = info.name, info.sample_rate, info.frame
             wet_path, native = self._wet_path_maker(opened), isinstance(opened, NativeEngine)
         if path == "native" and not native:
             raise EngineError(f"engine {self.engine_name!r} has no native form; use path 'worker' or 'auto'")
@@ -274,10 +274,12 @@ class LiveLoop:
         `frames` that the model has processed; `misses` and `concealed` in blocks (see `Tally`); `late_chunks` by cause,
         `dropped_chunks` and `failures` (see `WorkerTelemetry` and `NativeTelemetry`); `xruns` that the device has
         reported; `ledger` in samples of the device's rate, `latency_samples` its total in samples of the model's rate;
-        times in us.
+        times in us; `recording`, None without one, is complete after `stop`. `message` tells what has gone wrong.
         """
         setting, form, session = self._setting, self._form, self._session
         tally, model, traffic = self.telemetry.tally, form.model, form.traffic
+        recording = self._recording.to_json() if self._recording else None
+        causes = (model.message or (session.message if session else ""), recording["message"] if recording else "")
         events = self._past_events + (session.events if session and not session.retired else Counter())
         return {
             "model": self.model_name,
@@ -300,7 +302,8 @@ class LiveLoop:
             "failures": model.failures,
             "callback_errors": session.callback_errors if session else 0,
             "events": {"failed_frames": 0, "bad_samples": 0, **events},
-            "message": self.fault or model.message or (session.message if session else ""),
+            "recording": recording,
+            "message": self.fault or "; ".join(filter(None, causes)),
             "latency_samples": round(self.latency.at_rate(setting.model_rate).total, 3),
             "latency_ms": round(self.latency.total_ms, 3),
             "ledger": {name: round(samples, 3) for name, samples in self.latency.items()},

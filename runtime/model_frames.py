@@ -9,6 +9,7 @@ from .engine import Engine
 from .errors import BundleError, EngineError
 from .kernels import kernel
 from .records import Matrix, Vector
+from .safety import LARGEST_OUTPUT
 
 VOICE_FADE = np.float32(0.33)  # of the way to another voice, each frame: 95 % after 60 ms
 
@@ -123,9 +124,10 @@ def copy_values(source, target):
 
 
 @kernel("boolean(float32[:, ::1])")
-def all_finite(values):
-    total = np.float32(0)  # stays zero unless something is infinite or not a number: 0 * inf is not a number
+def all_plausible(values):
+    """Whether a model may have made these: numbers, and none beyond LARGEST_OUTPUT."""
+    wrong = 0
     for row in range(values.shape[0]):
         for n in range(values.shape[1]):
-            total += np.float32(0) * values[row, n]
-    return total == 0
+            wrong += 0 if abs(values[row, n]) <= LARGEST_OUTPUT else 1  # false for NaN
+    return wrong == 0

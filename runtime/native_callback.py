@@ -130,13 +130,13 @@ def run_wet_path(address, samples, wet):
         runs = model_runs(stream.pace)
         started_ns = now_ns()
         fine = step_model(address, runs)
-        add(*stream.compute, now_ns() - started_ns)
         if runs:
+            add(*stream.compute, now_ns() - started_ns)
+            counts[FRAMES] += 1
             judge_frame(stream.pace, fine)
         if not fine:
             fetch_path(stream.path).counts[FAILED_FRAMES] += 1
             counts[FAILURES] += 1
-        counts[FRAMES] += 1
         stepped += 1
         give(stream.path)
     emit(stream.path, wet)

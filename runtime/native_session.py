@@ -49,7 +49,7 @@ from .worker import FAILURES_TO_GIVE_UP
 LEAVING_PATIENCE_S = 1.0
 LEAVING_POLL_S = 0.0005
 
-_NOT_FINITE = "the model's output is not finite"
+_IMPLAUSIBLE = "the model's output is not finite, or far beyond all sound"
 
 # Sessions whose model did not come back from its last step; their memory may still be in use.
 _stuck: list["NativeSession"] = []
@@ -61,7 +61,7 @@ class NativeTelemetry:
     Attributes
     ----------
     compute : Times
-        Duration of each frame: analysis, model, synthesis.
+        Duration of each frame at which the model ran: analysis, model, synthesis.
     wake : Times
         How much later than one block after the last one the callback began.
     log : FrameLog
@@ -134,6 +134,8 @@ class NativeSession:
         path.laps[ON] = model.log.wanted
         self.smallest, self.largest, self.chunk = smallest, largest, path.chunk
         self.latency, self.retired = path.latency, False
+        rehearsed = REHEARSED_FRAMES * setting.frame * setting.sample_rate // setting.model_rate
+        self._rehearsed_blocks = -(-rehearsed // largest)
         self._channels = setting.channels
         self._path, self._model, self._traffic = path, model, traffic
         self._stage = OutputStage(
@@ -185,8 +187,8 @@ class NativeSession:
     @property
     def message(self) -> str:
         if self._pace[MODE] == GIVEN_UP:
-            return f"the model failed {FAILURES_TO_GIVE_UP} times in a row and was given up; {_NOT_FINITE}"
-        return _NOT_FINITE if self._model.failures else ""
+            return f"the model failed {FAILURES_TO_GIVE_UP} times in a row and was given up; {_IMPLAUSIBLE}"
+        return _IMPLAUSIBLE if self._model.failures else ""
 
     def start(self) -> None:
         """Let the callback play this session, and open the output with a ramp."""
@@ -199,7 +201,7 @@ class NativeSession:
         outdata = np.zeros((self.largest, output_channels), np.float32)
         play = C_CALLBACK(callback.address)
         self.start()
-        while self._model.frames < REHEARSED_FRAMES:
+        for _ in range(self._rehearsed_blocks):
             play(indata.ctypes.data, outdata.ctypes.data, self.largest, None, 0, self._traffic.numbers.ctypes.data)
         self.retire()
 

@@ -18,11 +18,11 @@ import numpy as np
 
 from .controls import Controls
 from .errors import HearloopError
+from .glide import glide, glide_rate, new_glides, settle
 from .kernels import kernel
 from .records import Counts, Matrix, Vector
-from .safety import LARGEST_INPUT, LIMITER_RELEASE_MS, limit
+from .safety import LARGEST_INPUT, LARGEST_OUTPUT, LIMITER_RELEASE_MS, limit
 
-CONTROL_RAMP_MS = 20.0
 START_RAMP_MS = 50.0
 FADE_IN_MS = 5.0
 STEP_DECAY_MS = 2.0
@@ -30,7 +30,9 @@ LEVEL_MEMORY_MS = 10.0
 LEVEL_RELEASE_MS = 50.0
 
 # Rows of the per-stage state vector.
-DRY_WEIGHT, GAIN, RAMP, RAMP_TARGET, WET_WEIGHT, LIMITER, WET_POWER, DRY_POWER, MATCH = range(9)
+RAMP, RAMP_TARGET, WET_WEIGHT, LIMITER, WET_POWER, DRY_POWER, MATCH = range(7)
+# Rows of the controls.
+DRY_WEIGHT, GAIN = range(2)
 
 
 class StageRecord(NamedTuple):
@@ -39,6 +41,7 @@ class StageRecord(NamedTuple):
     state: Vector
     bridge: Matrix  # step left to decay, last sample heard, and of the dry signal
     rates: Vector
+    controls: Matrix
     targets: Vector  # of the controls
     ceiling: np.float32
 
@@ -66,7 +69,7 @@ class OutputStage:
         per_ms = sample_rate / 1000
         rates = np.array(
             [
-                1 / (CONTROL_RAMP_MS * per_ms),
+                glide_rate(sample_rate),
                 1 / (START_RAMP_MS * per_ms),
                 1 / (FADE_IN_MS * per_ms),
                 np.exp(-1 / (STEP_DECAY_MS * per_ms)),
@@ -79,9 +82,10 @@ class OutputStage:
         self.record = StageRecord(
             line=np.zeros((channels, latency_samples + 1), np.float32),
             at=np.zeros(1, np.int64),
-            state=np.zeros(9, np.float32),
+            state=np.zeros(7, np.float32),
             bridge=np.zeros((3, channels), np.float32),
             rates=rates,
+            controls=new_glides(controls.targets),
             targets=controls.targets,
             ceiling=np.float32(10 ** (ceiling_dbfs / 20)),
         )
@@ -111,11 +115,11 @@ class OutputStage:
 
     def reset(self) -> None:
         """Forget all signal; the ramp stays where it is."""
-        line, at, state, bridge, _, targets, _ = self.record
-        line[:] = 0
-        at[:] = 0
-        bridge[:] = 0
-        state[:] = (targets[0], targets[1], state[RAMP], state[RAMP_TARGET], 1, 1, 0, 0, 1)
+        record, state = self.record, self.record.state
+        for past in (record.line, record.at, record.bridge):
+            past[:] = 0
+        settle(record.controls, record.targets)
+        state[:] = (state[RAMP], state[RAMP_TARGET], 1, 1, 0, 0, 1)
 
 
 @kernel("float32(float32, float32, float32)")
@@ -126,9 +130,9 @@ def approach(value, target, step):
 
 @kernel(
     "void(float32[:, :], float32[:, :], boolean, float32[:, :], float32[:, ::1], int64[::1], float32[::1], "
-    "float32[:, ::1], float32[::1], float32[::1], float32)"
+    "float32[:, ::1], float32[::1], float32[:, ::1], float32[::1], float32)"
 )
-def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, targets, ceiling):
+def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, controls, targets, ceiling):
     channels, count = samples.shape
     length = line.shape[1]
     one = np.float32(1)
@@ -140,12 +144,12 @@ def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, t
         write = at[0]
         read = write + 1 if write + 1 < length else 0
         at[0] = read
-        state[DRY_WEIGHT] = approach(state[DRY_WEIGHT], targets[0], rates[0])
-        state[GAIN] = approach(state[GAIN], targets[1], rates[0] * max(targets[1], one))
+        d = glide(controls[DRY_WEIGHT], targets[DRY_WEIGHT], rates[0])
+        gain = glide(controls[GAIN], targets[GAIN], rates[0])
         state[RAMP] = approach(state[RAMP], state[RAMP_TARGET], rates[1])
         state[WET_WEIGHT] = min(state[WET_WEIGHT] + rates[2], one) if wet_valid else np.float32(0)
         state[MATCH] += rates[5] * (one - state[MATCH])
-        c, d = state[WET_WEIGHT], state[DRY_WEIGHT]
+        c = state[WET_WEIGHT]
         # A smooth ramp: it starts and ends without a corner.
         ramp = state[RAMP] * state[RAMP] * (3 - 2 * state[RAMP])
         wet_power, dry_power = np.float32(0), np.float32(0)
@@ -161,14 +165,14 @@ def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, t
             substitute += bridge[0, channel]
             bridge[0, channel] *= rates[3]
             heard = substitute
-            if wet_valid and np.isfinite(wet[channel, n]):
+            if wet_valid and abs(wet[channel, n]) <= LARGEST_OUTPUT:  # false for NaN
                 heard = c * wet[channel, n] + (one - c) * substitute if c < one else wet[channel, n]
                 wet_power += wet[channel, n] * wet[channel, n]
                 dry_power += dry * dry
             bridge[1, channel] = heard
             bridge[2, channel] = dry
             mixed = dry if d == one else heard if d == 0 else d * dry + (one - d) * heard
-            out[channel, n] = ramp * state[GAIN] * mixed
+            out[channel, n] = ramp * gain * mixed
         if wet_valid:
             state[WET_POWER] = rates[4] * state[WET_POWER] + (one - rates[4]) * wet_power
             state[DRY_POWER] = rates[4] * state[DRY_POWER] + (one - rates[4]) * dry_power

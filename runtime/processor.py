@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from .bundle import Bundle
-from .bundle_info import BundleInfo
 from .controls import Controls
 from .denormals import flush_denormals, restore_denormals
 from .engine import open_engine
@@ -15,7 +14,7 @@ from .ledger import Ledger
 from .outputstage import OutputStage
 from .resample import LONGEST_CHUNK
 from .voice import Voice, check_voice, steering_map
-from .wetpath import WetPath
+from .wetpath import WetPath, expect_bundle
 
 
 class Processor:
@@ -54,7 +53,7 @@ class Processor:
     Raises
     ------
     BundleError
-        If the model cannot process so many channels, or is none that can be loaded.
+        If the model cannot process so many channels, or is no bundle that can be loaded.
     EngineError
         If the engine is unknown or cannot run the model.
     HearloopError
@@ -89,12 +88,12 @@ class Processor:
         self.controls = Controls(**controls)
         opened = open_engine(model, engine)
         self._engine, self._model = opened, model
-        check_voice(opened.info, voice)
+        info = expect_bundle(opened)
+        check_voice(info, voice)
         if voice is not None:
             self.listen_to(voice)
-        self.info = opened.info
-        self.sources = opened.info.sources if isinstance(opened.info, BundleInfo) else 1
-        self.controls.expect_sources(self.sources, opened.info.name)
+        self.info, self.sources = info, info.sources
+        self.controls.expect_sources(self.sources, info.name)
         self._wet = WetPath(opened, channels, sample_rate, block_size, controls=self.controls)
         # One stage for the remix, and one for all sources apart, with one limiter, so that they keep their proportions.
         self._stages = {

@@ -3,6 +3,7 @@
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -29,6 +30,8 @@ class Recording:
     ----------
     lost_samples : int
         What the disk was too slow for; silence stands in its place, so that the rest keeps its time.
+    error : str
+        Why the file ends early.
 
     Raises
     ------
@@ -41,6 +44,7 @@ class Recording:
             self._file = soundfile.SoundFile(path, "w", sample_rate, channels)
         except (OSError, ValueError, TypeError, soundfile.SoundFileError) as error:
             raise AudioError(f"{path}: cannot be created ({error}); expected a wav, flac or ogg file") from error
+        self._path, self._sample_rate = path, sample_rate
         self.ring = Ring(channels, round(RING_S * sample_rate))
         self.lost_samples = 0
         self.error = ""
@@ -53,15 +57,29 @@ class Recording:
         """Write what is left and complete the file."""
         self._stopping = True
         self._thread.join()
-        self._file.close()
+
+    @property
+    def message(self) -> str:
+        """What the file lacks of what was heard; empty if it is complete."""
+        if self.error:
+            written_s = self._position / self._sample_rate
+            return f"{self._path}: the recording ends after {written_s:.1f} s ({self.error})"
+        if self.lost_samples:
+            lost_s = self.lost_samples / self._sample_rate
+            return f"{self._path}: {lost_s:.1f} s of the recording are silence, for which the disk was too slow"
+        return ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"lost_samples": self.lost_samples, "error": self.error, "message": self.message}
 
     def _run(self) -> None:
         try:
-            while not self._stopping:
-                time.sleep(PERIOD_S)
+            with self._file:
+                while not self._stopping:
+                    time.sleep(PERIOD_S)
+                    self._write(self.ring.end)
+                    self._file.flush()  # what has been written survives whatever comes
                 self._write(self.ring.end)
-                self._file.flush()  # what has been written survives whatever comes
-            self._write(self.ring.end)
         except (OSError, soundfile.SoundFileError) as error:
             self.error = str(error)
 

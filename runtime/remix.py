@@ -1,23 +1,20 @@
 """The remix: sources that were separated, added up again, each with its gain.
 
-The gains follow the controls sample by sample in straight lines of 20 ms, so that a source that is muted fades.
+The gains glide after the controls, so that a source that is muted fades.
 """
 
-import numpy as np
-
+from .glide import glide
 from .kernels import kernel
-from .outputstage import approach
 
 
-@kernel("void(float32[:, :], float32[::1], float32[::1], float32, float32[:, :])")
-def remix(sources, gains, targets, step, out):
-    """Add up (sources * channels, n), sorted by source, to (channels, n); `gains` move towards `targets`."""
+@kernel("void(float32[:, :], float32[:, ::1], float32[::1], float32, float32[:, :])")
+def remix(sources, gains, targets, rate, out):
+    """Add up (sources * channels, n), sorted by source, to (channels, n); `gains` glide to `targets`."""
     channels, count = out.shape
-    one = np.float32(1)
     for n in range(count):
         for channel in range(channels):
             out[channel, n] = 0
         for source in range(gains.shape[0]):
-            gains[source] = approach(gains[source], targets[source], step * max(targets[source], one))
+            gain = glide(gains[source], targets[source], rate)
             for channel in range(channels):
-                out[channel, n] += gains[source] * sources[source * channels + channel, n]
+                out[channel, n] += gain * sources[source * channels + channel, n]

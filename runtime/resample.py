@@ -60,6 +60,8 @@ class Resampler:
         In Hz.
     delay : int, optional
         Delay in samples of the common rate `rate_in * p`; the filter is 2 * delay + 1 long.
+    longest : int
+        The most samples that it is given at a time.
 
     Attributes
     ----------
@@ -67,22 +69,25 @@ class Resampler:
         Delay in input samples.
     """
 
-    def __init__(self, channels: int, rate_in: int, rate_out: int, delay: int | None = None):
+    def __init__(
+        self, channels: int, rate_in: int, rate_out: int, delay: int | None = None, longest: int = LONGEST_CHUNK
+    ):
         if rate_in <= 0 or rate_out <= 0:
             raise AudioError(f"sample rates are {rate_in} and {rate_out} Hz; expected positive whole numbers")
         self.p, self.q = ratio(rate_in, rate_out)
         self.delay = default_delay(rate_in, rate_out) if delay is None else delay
         self.delay_in = self.delay / self.p
+        self.longest = longest
         phases = _polyphase(self.delay, self.p, CUTOFF * min(rate_in, rate_out) / (rate_in * self.p))
-        buffer = np.zeros((channels, phases.shape[1] - 1 + LONGEST_CHUNK), np.float32)
+        buffer = np.zeros((channels, phases.shape[1] - 1 + longest), np.float32)
         self.record = ResamplerRecord(phases, buffer, np.zeros(1, np.int64), self.p, self.q)
 
     def longest_output(self) -> int:
-        """The most outputs that one chunk of LONGEST_CHUNK inputs can give."""
-        return LONGEST_CHUNK * self.p // self.q + 1
+        """The most outputs that `longest` inputs can give."""
+        return self.longest * self.p // self.q + 1
 
     def process(self, samples: np.ndarray, out: np.ndarray) -> int:
-        """Take float32 (channels, n <= 1024); write to `out` and return how many outputs there are."""
+        """Take float32 (channels, n <= longest); write to `out` and return how many outputs there are."""
         return resample(samples, out, *self.record)
 
     def reset(self) -> None:

@@ -6,6 +6,9 @@ from .kernels import kernel
 
 # Full scale is 1. Nothing that a converter delivers exceeds it by much; this leaves room for files in float formats.
 LARGEST_INPUT = 8.0
+# No model makes more of that, be it a sample or a bin of a spectrum, which sums up a window of them: 120 dB above full
+# scale. A recurrent model that diverges comes by here long before its numbers overflow, or their squares and sums do.
+LARGEST_OUTPUT = np.float32(1e6)
 LIMITER_RELEASE_MS = 60.0
 
 

@@ -8,7 +8,7 @@ from .delay import delay_frame
 from .engine import Engine
 from .errors import BundleError
 from .kernels import kernel
-from .model_frames import ModelStreams, all_finite
+from .model_frames import ModelStreams, all_plausible
 from .records import Counts, Image, Matrix, Vector, fetch_from
 from .stages import ANALYSIS, MODEL, SYNTHESIS, lap, new_laps
 
@@ -104,7 +104,7 @@ def finish_samples(address, fine, wet):
     """Write what the model has `made`, or the dry signal if it failed; returns whether it has not."""
     frames = fetch_samples(address)
     lap(frames.laps, MODEL)
-    fine = fine and all_finite(frames.made)
+    fine = fine and all_plausible(frames.made)
     (rows, length), channels = wet.shape, frames.dry.shape[0]
     share = np.float32(channels) / np.float32(rows)
     before = frames.weight[0]

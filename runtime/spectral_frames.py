@@ -9,7 +9,7 @@ from .engine import Engine
 from .errors import BundleError
 from .frontend import Analysis, AnalysisRecord, Synthesis, SynthesisRecord, analyse, synthesise
 from .kernels import kernel
-from .model_frames import ModelStreams, all_finite
+from .model_frames import ModelStreams, all_plausible
 from .records import Counts, Image, Matrix, Spectrum, fetch_from
 from .stages import ANALYSIS, MODEL, SYNTHESIS, lap, new_laps
 
@@ -45,9 +45,9 @@ class SpectralFrames:
     a talker might come first at the left ear and second at the right. So there is one stream, through which the mean of
     all channels goes, and for each source the mask that it applied to the mean is applied to every channel.
 
-    A step that fails (an exception, or anything that is not finite) lets the input spectrum through instead, in equal
-    shares to all sources, and starts the model afresh. Overlap-add cross-fades between the two over 4 ms, so a failure
-    never clicks.
+    A step that fails (an exception, or anything that is not finite or far beyond all sound) lets the input spectrum
+    through instead, in equal shares to all sources, and starts the model afresh. Overlap-add cross-fades between the
+    two over 4 ms, so a failure never clicks.
 
     `laps` is a watch that is told of every stage; see stages.py.
     """
@@ -209,7 +209,7 @@ def finish_spectra(address, fine, wet):
         link_masks(frames.dry, frames.wet)
     if fine and frames.made.shape[0] < frames.wet.shape[0]:
         spread_masks(frames.dry, frames.made, frames.wet)
-    fine = fine and all_finite(frames.wet_values)
+    fine = fine and all_plausible(frames.wet_values)
     if not fine:
         share_equally(frames.dry, frames.wet)
     synthesise(frames.wet, wet, *frames.synthesis)

@@ -30,10 +30,10 @@ from .controls import Controls
 from .delay import delay_frame
 from .engine import Engine
 from .errors import BundleError
+from .glide import glide_rate, new_glides, settle
 from .kernels import kernel
 from .ledger import Ledger
 from .model_frames import FrameModel
-from .outputstage import CONTROL_RAMP_MS
 from .reblock import Queue, QueueRecord, pop, push, reblock_delay
 from .records import Counts, Image, Matrix, Vector, fetch_from
 from .remix import remix
@@ -45,8 +45,8 @@ from .stages import IN_QUEUE, OUT_QUEUE, RESAMPLE, lap, new_laps
 
 BAND_GAIN_SMOOTHING_MS = 40.0
 
-# Places in `PathRecord.counts`: events, and how far the gathering of frames has come.
-BAD_SAMPLES, FAILED_FRAMES, AVAILABLE, TAKEN, FILLED = range(5)
+# Places in `PathRecord.counts`: events, frames, and how far the gathering of the next one has come.
+BAD_SAMPLES, FAILED_FRAMES, FRAMES, AVAILABLE, TAKEN, FILLED = range(6)
 
 
 class PathRecord(NamedTuple):
@@ -70,9 +70,9 @@ class PathRecord(NamedTuple):
     line: QueueRecord
     delayed: Matrix
     apart: Matrix
-    gains: Vector  # of the sources
+    gains: Matrix  # of the sources
     gain_targets: Vector
-    gain_step: np.float32  # a sample
+    gain_rate: np.float32
     laps: Counts
 
 
@@ -116,9 +116,7 @@ class WetPath:
         frames: FrameModel | None = None,
         controls: Controls | None = None,
     ):
-        info = engine.info
-        if not isinstance(info, BundleInfo):
-            raise BundleError(f"model {info.name!r} is no bundle: nothing says how audio becomes its input")
+        info = expect_bundle(engine)
         self.laps = new_laps()
         self.frames = frames or _frames(engine, channels, self.laps, controls)
         self.channels, self.sample_rate, self.info = channels, sample_rate, info
@@ -141,18 +139,19 @@ class WetPath:
         self.latency_samples = round(self.latency.total)
 
         sources = info.sources
+        gain_targets = np.ones(sources, np.float32) if controls is None else controls.source_targets
         rows = sources * channels
         outer_frame = info.frame * q // p + 2
         if self.resampled:
             rows += sources  # band gains travel as further channels, so that they meet the signal they belong to
         down = Resampler(channels, sample_rate, info.sample_rate, delay_in)
-        up = Resampler(rows, info.sample_rate, sample_rate, delay_out)
+        up = Resampler(rows, info.sample_rate, sample_rate, delay_out, longest=info.frame)
         self._queue = Queue(rows, block_delay + LONGEST_CHUNK + 2 * outer_frame, block_delay)
         self._line = Queue(channels, self.latency_samples + LONGEST_CHUNK, self.latency_samples)
         self._down, self._up = down, up
         clean = np.zeros((channels, LONGEST_CHUNK), np.float32)
         self.record = PathRecord(
-            counts=np.zeros(5, np.int64),
+            counts=np.zeros(6, np.int64),
             clean=clean,
             inner=np.zeros((channels, down.longest_output()), np.float32) if self.resampled else clean,
             frame=np.zeros((channels, info.frame), np.float32),
@@ -172,9 +171,9 @@ class WetPath:
             line=self._line.record,
             delayed=np.zeros((channels, LONGEST_CHUNK), np.float32),
             apart=np.zeros((sources * channels, LONGEST_CHUNK), np.float32),
-            gains=np.ones(sources, np.float32),
-            gain_targets=np.ones(sources, np.float32) if controls is None else controls.source_targets,
-            gain_step=np.float32(1000 / CONTROL_RAMP_MS / sample_rate),
+            gains=new_glides(gain_targets),
+            gain_targets=gain_targets,
+            gain_rate=glide_rate(sample_rate),
             laps=self.laps,
         )
         self.image = Image(self.record)
@@ -184,6 +183,11 @@ class WetPath:
     def events(self) -> dict[str, int]:
         counts = self.record.counts
         return {"failed_frames": int(counts[FAILED_FRAMES]), "bad_samples": int(counts[BAD_SAMPLES])}
+
+    @property
+    def frame_count(self) -> int:
+        """Frames that have been completed, failed ones included."""
+        return int(self.record.counts[FRAMES])
 
     def process(self, samples: np.ndarray, out: np.ndarray) -> None:
         """Take float32 (channels, n), write float32 (channels, n). Allocates nothing that outlives a frame."""
@@ -204,7 +208,7 @@ class WetPath:
             emit(address, out[:, start : start + self.chunk])
 
     def reset(self) -> None:
-        """Forget everything: as after construction, but for the event counts."""
+        """Forget everything: as after construction, but for the counts of events and frames."""
         for part in (self.frames, self._queue, self._down, self._up, self._line):
             part.reset()
         self.record.counts[AVAILABLE:] = 0
@@ -215,7 +219,14 @@ class WetPath:
     def _settle(self) -> None:
         """Gains as they are before any sound."""
         self.record.band[:] = 1 / len(self.record.band)
-        self.record.gains[:] = self.record.gain_targets
+        settle(self.record.gains, self.record.gain_targets)
+
+
+def expect_bundle(engine: Engine) -> BundleInfo:
+    """What the bundle says of its model; raises BundleError if the engine has opened any other ONNX file."""
+    if not isinstance(engine.info, BundleInfo):
+        raise BundleError(f"model {engine.info.name!r} is no bundle: nothing says how audio becomes its input")
+    return engine.info
 
 
 def _frames(engine: Engine, channels: int, laps: np.ndarray, controls: Controls | None) -> FrameModel:
@@ -225,7 +236,9 @@ def _frames(engine: Engine, channels: int, laps: np.ndarray, controls: Controls 
 
 @kernel("boolean(float32[:, ::1], float32[:, ::1], float32[::1])")
 def measure_band(dry, wet, gains):
-    """Gain of each source in the upper part of the model's band; returns False if silence says nothing about it.
+    """Gain of each source in the upper part of the model's band; returns False if nothing can be said about it.
+
+    That is so in silence, and where the powers overflow.
 
     The second difference weighs frequencies by f^4, so that this needs no spectrum and serves any kind of model. Shares
     below nothing, which only noise of the estimate gives, count as nothing.
@@ -251,6 +264,8 @@ def measure_band(dry, wet, gains):
     for source in range(gains.shape[0]):
         gains[source] = max(gains[source], np.float32(0))
         total += gains[source]
+    if not wet_power + total < np.inf:  # isfinite takes sums for finite where the compiler may reorder them
+        return False
     gain = min(np.sqrt(wet_power / dry_power), np.float32(1))
     for source in range(gains.shape[0]):
         share = gains[source] / total if total > 0 else np.float32(1) / np.float32(gains.shape[0])
@@ -336,6 +351,7 @@ def next_frame(address):
 def give(address):
     """Send `wet`, which the model has made of `frame`, on its way to the output."""
     path = fetch_path(address)
+    path.counts[FRAMES] += 1
     if path.resampled:
         split_band(
             path.frame, path.wet, path.dry_delay, path.dry, path.band, path.shares, path.smoothing, path.difference
@@ -370,5 +386,5 @@ def emit(address, out):
     path = fetch_path(address)
     apart = path.apart[:, : out.shape[1]]
     emit_apart(address, apart)
-    remix(apart, path.gains, path.gain_targets, path.gain_step, out)
+    remix(apart, path.gains, path.gain_targets, path.gain_rate, out)
     lap(path.laps, OUT_QUEUE)

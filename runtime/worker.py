@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from .denormals import flush_denormals
-from .exchange import LONGEST_BACKLOG, Exchange
+from .exchange import Exchange
 from .framelog import FrameLog
 from .ledger import Ledger
 from .realtime import WORKER_PRIORITY, raise_priority
@@ -28,6 +28,9 @@ class WetPathLike(Protocol):
 
     @property
     def events(self) -> dict[str, int]: ...
+
+    @property
+    def frame_count(self) -> int: ...
 
     def process(self, samples: np.ndarray, out: np.ndarray) -> None: ...
 
@@ -125,7 +128,8 @@ class Worker:
         self._cause = None
         while not (self.idle or self._stopping):
             backlog = (self._exchange.input.end - self._position) // self._chunk
-            if backlog > LONGEST_BACKLOG or not self._exchange.input.read(self._position, self._samples):
+            too_far = backlog > self._exchange.longest_backlog
+            if too_far or not self._exchange.input.read(self._position, self._samples):
                 self._jump(self._position + max(backlog - 1, 1) * self._chunk)
                 continue
             completed_ns = self._completed_ns()
@@ -156,8 +160,9 @@ class Worker:
 
     def _process(self) -> bool:
         """Run the path over the chunk; False if there is no output."""
-        telemetry, failed_frames = self._telemetry, self._path.events.get("failed_frames", 0)
-        message = "the model's output is not finite, or its engine failed"
+        telemetry, frames = self._telemetry, self._path.frame_count
+        failed_frames = self._path.events.get("failed_frames", 0)
+        message = "the model's output is not finite or far beyond all sound, or its engine failed"
         good = True
         try:
             self._path.process(self._samples, self._out)
@@ -167,7 +172,8 @@ class Worker:
         telemetry.chunks += 1
         telemetry.samples += self._chunk
         if good and self._path.events.get("failed_frames", 0) == failed_frames:
-            self._failures_in_a_row = 0
+            if self._path.frame_count > frames:  # a chunk that completes none says nothing about the model
+                self._failures_in_a_row = 0
             return True
         telemetry.failures += 1
         telemetry.message = message

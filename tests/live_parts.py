@@ -22,6 +22,7 @@ class Turned:
         self.gain, self.action, self.index = gain, action, 0
         self.latency, self.latency_samples = Ledger(16000, {"lookahead": LOOKAHEAD}), LOOKAHEAD
         self.events = {"failed_frames": 0}
+        self.frame_count = 0
         self.channels = channels
         self.reset()
 
@@ -30,6 +31,7 @@ class Turned:
         self.tail = held[:, samples.shape[1] :]
         self.index += 1
         self.action(self.index - 1)
+        self.frame_count += 1
         out[:] = self.gain * held[:, : samples.shape[1]]
 
     def reset(self):

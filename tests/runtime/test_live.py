@@ -32,6 +32,15 @@ def test_the_delay_is_that_of_the_ledger_to_the_sample(rate, block, rng):
     assert stats["misses"] == stats["concealed"] == stats["xruns"] == 0
 
 
+@pytest.mark.parametrize(("rate", "block"), [(44100, [1024, 1200]), (16000, 4096), (44100, 8192), (48000, 8192)])
+def test_blocks_of_many_chunks_are_no_backlog(rate, block):
+    audio = noise(2 * rate)
+    device, loop = run(audio, Turned(), Lockstep(), rate, block)
+    stats, delay, ramp = loop.stats(), int(loop.latency.total), int(RAMP_S * rate)
+    assert stats["dropped_chunks"] == stats["misses"] == 0
+    assert np.array_equal(device.output[:, delay + ramp :][:, : audio.shape[1] - ramp], -audio[:, ramp:])
+
+
 @pytest.mark.parametrize(("rate", "block"), [(16000, 128), (16000, 100), (44100, 441), (44100, 512), (48000, 480)])
 def test_a_real_model_is_as_late_as_the_ledger_says(rate, block, make_bundle):
     audio = 0.03 * np.cumsum(noise(rate // 2), axis=1)  # wanders, and not as far as the limiter

@@ -4,15 +4,19 @@ import time
 from threading import Event
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
+from graphs import graph_model
 from live_parts import Lockstep, Turned, run
+from onnx import helper
 from signals import noise
 
 from hearloop.runtime import live
 from hearloop.runtime.callback import BLOCKS_TO_RETURN
-from hearloop.runtime.errors import DeviceError
+from hearloop.runtime.errors import BundleError, DeviceError
 from hearloop.runtime.live import LiveLoop
+from hearloop.runtime.processor import Processor
 from hearloop.runtime.software_device import SoftwareDevice
 from hearloop.runtime.worker import FAILURES_TO_GIVE_UP
 
@@ -120,6 +124,18 @@ def test_a_model_that_fails_again_and_again_is_given_up_and_the_dry_signal_stays
     assert np.allclose(heard, audio[:, after:], atol=1e-4)
 
 
+@pytest.mark.parametrize("block", [128, 441, 512])
+def test_so_it_is_where_a_chunk_may_complete_no_frame(block, make_bundle):
+    audio, clock = noise(3 * 44100), Lockstep()
+    device = SoftwareDevice(audio, 44100, block, clock=clock)
+    clock.loop = LiveLoop(make_bundle(fails_from=0), device, "ort")
+    with clock.loop as loop:
+        loop.wait()
+    stats = loop.stats()
+    assert stats["failures"] == FAILURES_TO_GIVE_UP
+    assert "given up" in stats["message"]
+
+
 def test_a_model_that_returns_nan_is_never_heard(make_bundle):
     audio, clock = noise(128 * 200), Lockstep()
     device = SoftwareDevice(audio, 16000, 128, clock=clock)
@@ -177,6 +193,28 @@ def test_a_device_that_vanishes_ends_the_loop_and_keeps_what_there_is(tmp_path):
     assert stats["frames"] == stats["blocks"] == 60
     assert "unplugged" in stats["message"]
     assert soundfile.info(path).frames == 60 * 128
+
+
+def test_a_recording_that_cannot_go_on_is_told_and_the_sound_does(tmp_path, monkeypatch):
+    def write(file, samples):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", write)
+    audio = noise(8000)
+    device, loop = run(audio, Turned(), Lockstep(), record=tmp_path / "heard.wav")
+    stats, delay = loop.stats(), int(loop.latency.total)
+    assert "No space left" in stats["recording"]["error"]
+    assert "heard.wav: the recording ends after" in stats["message"]
+    assert np.array_equal(device.output[:, delay + 1000 :][:, :7000], -audio[:, 1000:])
+
+
+def test_a_model_that_is_no_bundle_is_refused(tmp_path):
+    path = tmp_path / "plain.onnx"
+    onnx.save(graph_model([helper.make_node("Neg", ["x"], ["y"])], {"x": (1, 4)}, {"y": (1, 4)}), path)
+    with pytest.raises(BundleError, match="is no bundle: nothing says how audio becomes its input"):
+        LiveLoop(path, SoftwareDevice(noise(1000), 16000, 128), "ort")
+    with pytest.raises(BundleError, match="is no bundle: nothing says how audio becomes its input"):
+        Processor(path, engine="ort")
 
 
 def test_a_device_that_falls_silent_has_vanished_too(monkeypatch):

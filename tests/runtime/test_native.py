@@ -14,11 +14,11 @@ from hearloop.runtime.controls import MUTED_DB, Controls
 from hearloop.runtime.devices import C_CALLBACK
 from hearloop.runtime.engine import open_engine
 from hearloop.runtime.native_callback import callback
-from hearloop.runtime.native_pace import MODE, PROBING, RESTING, RUNNING, keep_pace, new_pace
+from hearloop.runtime.native_pace import GIVEN_UP, MODE, PROBING, REST_LEFT, RESTING, RUNNING, keep_pace, new_pace
 from hearloop.runtime.native_session import NativeSession, NativeTelemetry
 from hearloop.runtime.outputstage import OutputStage
 from hearloop.runtime.processor import Processor
-from hearloop.runtime.session import Setting, Telemetry
+from hearloop.runtime.session import REHEARSED_FRAMES, Setting, Telemetry
 from hearloop.runtime.traffic import Traffic
 from hearloop.runtime.wetpath import WetPath
 from hearloop.runtime.worker import FAILURES_TO_GIVE_UP
@@ -191,6 +191,23 @@ def test_a_model_that_fails_again_and_again_is_given_up_and_the_dry_signal_stays
     latency, after = round(stream.session.latency.total), 128 * 200
     shifted = heard[:, latency + after :]
     np.testing.assert_allclose(shifted, samples[:, after : after + shifted.shape[1]], atol=1e-4)
+
+
+def test_what_is_given_up_is_not_counted_as_run(make_bundle):
+    stream = Stream(NativeGain(make_bundle(), fails_from=0))
+    stream.play_all(noise(128 * 300), [128] * 300)
+    assert stream.model.frames == FAILURES_TO_GIVE_UP
+    assert stream.model.compute.to_json()["n"] == FAILURES_TO_GIVE_UP - 1  # the first is told apart
+
+
+@pytest.mark.parametrize("mode", [RESTING, GIVEN_UP])
+def test_a_rehearsal_ends_whatever_the_model_does(mode, make_bundle):
+    stream = Stream(NativeGain(make_bundle()))
+    stream.session._pace[MODE] = mode
+    stream.session._pace[REST_LEFT] = 10**9
+    stream.session.rehearse(1)
+    assert stream.model.frames == 0
+    assert stream.telemetry.tally.blocks >= REHEARSED_FRAMES
 
 
 def test_denormal_numbers_are_flushed_inside_and_nowhere_else(make_bundle):

@@ -99,3 +99,48 @@ def test_the_limiter_turns_both_ears_down_alike():
     stage.process(samples, samples, True, out)
     np.testing.assert_allclose(out[0], 8 * out[1], rtol=1e-5, atol=1e-7)
     assert np.abs(out).max() <= np.float32(10 ** (-1 / 20))
+
+
+@pytest.mark.parametrize("enormous", [2e19, -3e38, np.inf, np.nan])
+def test_a_wet_sample_that_no_sound_can_be_leaves_no_trace(enormous, rng):
+    samples = (0.1 * rng.standard_normal((1, BLOCK * 80))).astype(np.float32)
+    wet = 0.3 * samples
+    expected = play(opened(), samples, wet, lambda index: index < 60)
+    wet[0, 30 * BLOCK + 5] = enormous
+    out = play(opened(), samples, wet, lambda index: index < 60)
+    np.testing.assert_allclose(out[:, 31 * BLOCK :], expected[:, 31 * BLOCK :], atol=1e-6)
+    assert np.std(out[:, 75 * BLOCK :]) > 0.09
+
+
+class TestGlide:
+    """What the controls do to a constant sound of full scale / 1000, so that the limiter has nothing to do."""
+
+    LINE = RATE // 50  # 20 ms
+
+    def heard(self, controls: Controls, *changes: tuple[int, float]) -> np.ndarray:
+        """The output gain, sample by sample; each change is a number of samples, and the gain from then on in dB."""
+        stage = OutputStage(1, RATE, 0, controls)
+        stage.start(ramp=False)
+        parts = []
+        for count, gain_db in (*changes, (0, 0)):
+            samples = np.full((1, count), 1e-3, np.float32)
+            out = np.zeros_like(samples)
+            stage.process(samples, samples, True, out)
+            parts.append(out[0] / 1e-3)
+            controls.output_gain_db = gain_db
+        return np.concatenate(parts)
+
+    @pytest.mark.parametrize(("before", "after"), [(0, 30), (30, 0), (30, -60), (0, -6), (-60, -40), (0, 0.001)])
+    def test_every_way_is_a_straight_line_of_20_ms(self, before, after):
+        heard = self.heard(Controls(output_gain_db=before), (10, after), (2 * self.LINE, after))[9:]
+        start, end = 10 ** (before / 20), 10 ** (after / 20)
+        line = np.linspace(start, end, self.LINE + 1)
+        np.testing.assert_allclose(heard[: self.LINE + 1], line, rtol=1e-4, atol=2e-4)
+        np.testing.assert_allclose(heard[self.LINE + 1 :], end, rtol=1e-6)
+
+    def test_a_new_target_on_the_way_begins_a_new_line_from_there(self):
+        half = self.LINE // 2
+        heard = self.heard(Controls(), (10, 20), (half, 0), (2 * self.LINE, 0))[9:]
+        assert heard[half] == pytest.approx(5.5, rel=1e-3)
+        np.testing.assert_allclose(heard[half:][: self.LINE + 1], np.linspace(5.5, 1, self.LINE + 1), rtol=1e-3)
+        assert heard[half + self.LINE + 1] == pytest.approx(1, rel=1e-6)

@@ -51,6 +51,15 @@ def test_what_the_lower_rate_cannot_hold_is_rejected():
     assert 20 * np.log10(np.abs(out[:, 1000:]).max()) < -55
 
 
+@pytest.mark.parametrize("rates", RATES)
+def test_chunks_may_be_as_long_as_was_said(rates, rng):
+    samples = rng.standard_normal((3, 5000)).astype(np.float32)
+    resampler = Resampler(3, *rates, longest=5000)
+    out = np.zeros((3, resampler.longest_output()), np.float32)
+    count = resampler.process(samples, out)
+    np.testing.assert_array_equal(out[:, :count], convert(Resampler(3, *rates), samples))
+
+
 def test_nonsense_rates_are_refused():
     with pytest.raises(AudioError, match="0 and 16000 Hz"):
         Resampler(1, 0, 16000)

@@ -27,18 +27,27 @@ def make_model(tmp_path_factory):
     """Writes bundles that delay their samples by `lookahead`, times a gain per source; not a number in some frames."""
     folder = tmp_path_factory.mktemp("samples")
 
-    def make(gains=(1.0,), channels=1, lookahead=LOOKAHEAD, fails_from=1e9, fails_to=2e9, shape=None, **changes):
+    def make(
+        gains=(1.0,),
+        channels=1,
+        lookahead=LOOKAHEAD,
+        fails_from=1e9,
+        fails_to=2e9,
+        shape=None,
+        frame=FRAME,
+        **changes,
+    ):
         separates = len(gains) > 1
         outputs, past = len(gains) if separates else channels, max(lookahead, 1)
-        shape_in, shape_out = (1, channels, 1, FRAME), (1, outputs, 1, FRAME)
+        shape_in, shape_out = (1, channels, 1, frame), (1, outputs, 1, frame)
         constants = {
             "gain": np.reshape(np.float32(gains), (1, -1, 1, 1)),
             **{"one": 1.0, "nan": np.nan, "from": fails_from, "to": fails_to},
             "axis": np.int64([3]),
             "late from": np.int64([past - lookahead]),
-            "late to": np.int64([past - lookahead + FRAME]),
-            "past from": np.int64([FRAME]),
-            "past to": np.int64([FRAME + past]),
+            "late to": np.int64([past - lookahead + frame]),
+            "past from": np.int64([frame]),
+            "past to": np.int64([frame + past]),
         }
         nodes = [
             helper.make_node("Concat", ["state.past", "audio"], ["heard"], axis=3),
@@ -59,7 +68,7 @@ def make_model(tmp_path_factory):
             "name": "samples",
             "task": "separate" if separates else "enhance",
             "sample_rate": 16000,
-            "frame": FRAME,
+            "frame": frame,
             "lookahead": lookahead,
             "channels_in": channels,
             "channels_out": outputs,
@@ -91,6 +100,13 @@ def test_a_model_that_changes_nothing_gives_the_aligned_input_at_full_bandwidth(
     out = np.concatenate([made.process(samples), made.flush()], axis=1)[:, round(made.latency.total) :]
     np.testing.assert_allclose(out, samples, atol=1e-5)
     assert made.latency["lookahead"] == pytest.approx(lookahead * rate / 16000)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_frames_may_be_longer_than_the_chunks_of_the_wet_path(make_model, rate):
+    made, samples = Processor(make_model((0.7, 0.3), frame=3000), 1, rate), noise(rate)
+    out = np.concatenate([made.process(samples), made.flush()], axis=1)[:, round(made.latency.total) :]
+    np.testing.assert_allclose(out, samples, atol=1e-5)
 
 
 @settings(max_examples=20)

@@ -219,6 +219,16 @@ class TestGains:
         np.testing.assert_allclose(steps[:319], 0.5 / 320, atol=1e-5)
         np.testing.assert_allclose(steps[320:], 0, atol=1e-6)
 
+    @pytest.mark.parametrize("gain_db", [20, -40])
+    def test_a_loud_source_is_muted_as_fast_as_a_soft_one(self, make_bundle, gain_db):
+        made = Processor(make_bundle(masks=constant(1, 0)), source_gains_db=(gain_db, 0))
+        made.process(np.full(4000, 0.01, np.float32))
+        made.controls.source_gains_db = (MUTED_DB, 0)
+        found = made.process(np.full(400, 0.01, np.float32))
+        gain = 10 ** (gain_db / 20)
+        np.testing.assert_allclose(found[:319], 0.01 * gain * (1 - np.arange(1, 320) / 320), atol=1e-4 * gain)
+        np.testing.assert_allclose(found[320:], 0, atol=1e-6)
+
     @pytest.mark.parametrize("channels", [1, 2])
     def test_gains_hold_from_the_first_sample_on(self, make_bundle, channels):
         made = Processor(make_bundle(masks=constant(1, 0)), channels, source_gains_db=(MUTED_DB, 0))

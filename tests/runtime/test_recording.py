@@ -1,0 +1,58 @@
+"""A recording that is not what was heard says so."""
+
+import errno
+
+import numpy as np
+import pytest
+import soundfile
+from signals import noise
+
+from hearloop.runtime.recording import Recording
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    def write(file, samples):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", write)
+
+
+def test_a_full_disk_ends_it_and_is_told(full_disk, tmp_path):
+    recording = Recording(tmp_path / "heard.wav", 1, 16000)
+    recording.ring.write(0, noise(1000))
+    recording.close()
+    assert "No space left" in recording.error
+    assert "heard.wav: the recording ends after 0.0 s" in recording.message
+    assert recording.to_json() == {"lost_samples": 0, "error": recording.error, "message": recording.message}
+
+
+def test_a_file_that_cannot_be_completed_is_told(monkeypatch, tmp_path):
+    def flush(file):
+        raise soundfile.LibsndfileError(2)
+
+    recording = Recording(tmp_path / "heard.wav", 1, 16000)
+    with monkeypatch.context() as patch:
+        patch.setattr(soundfile.SoundFile, "flush", flush)
+        recording.close()
+    assert recording.error
+    assert "heard.wav" in recording.message
+
+
+def test_samples_that_the_disk_was_too_slow_for_are_told(tmp_path):
+    recording = Recording(tmp_path / "heard.wav", 1, 16000)
+    for position in range(0, 200_000, 50_000):  # the ring holds 8 s
+        recording.ring.write(position, noise(50_000))
+    recording.close()
+    assert recording.lost_samples > 0
+    assert "s of the recording are silence" in recording.message
+    assert soundfile.info(tmp_path / "heard.wav").frames == 200_000
+
+
+def test_a_complete_one_has_nothing_to_tell(tmp_path):
+    recording, samples = Recording(tmp_path / "heard.wav", 1, 16000), noise(1000)
+    recording.ring.write(0, samples)
+    recording.close()
+    assert recording.message == ""
+    written, _ = soundfile.read(tmp_path / "heard.wav", dtype="float32")
+    np.testing.assert_allclose(written, samples[0], atol=1e-4)
