@@ -61,7 +61,8 @@ def interaural(look: np.ndarray, rate: int) -> Interaural:
     left, right = (spectrum[:, inside] for spectrum in spectra)
     cross = left * right.conj()
     cross = uniform_filter(cross.real, SMOOTH) + 1j * uniform_filter(cross.imag, SMOOTH)
-    powers = [uniform_filter(np.abs(ear) ** 2, SMOOTH) + LEAST for ear in (left, right)]
+    # The filter sums up as it goes: in silence behind something loud, what is left can be a little below zero.
+    powers = [np.maximum(uniform_filter(np.abs(ear) ** 2, SMOOTH), 0) + LEAST for ear in (left, right)]
     coherent = np.abs(cross) > COHERENCE * np.sqrt(powers[0] * powers[1])
     both = powers[0] + powers[1]
     energy = both.sum(axis=1)

@@ -35,6 +35,18 @@ def test_a_delay_and_a_level_difference_are_found(late, level_db, factor):
     assert found_db == pytest.approx(level_db, abs=0.3)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(4, 8))
+def test_silence_behind_a_loud_voice_says_nothing(seed):
+    look = 16 * from_there(20, voice(seed))
+    spoken = 9 * look.shape[1] // 10
+    look[:, spoken:] = 0
+    ears = interaural(look, RATE)
+    assert np.isfinite(ears.level_db).all()
+    assert np.isfinite(ears.weight).all()
+    np.testing.assert_allclose(beside_the_front(ears), beside_the_front(interaural(look[:, :spoken], RATE)), rtol=0.1)
+
+
 @pytest.mark.parametrize("azimuth_deg", [-30, -20, -15, 15, 20, 30])
 def test_a_talker_within_30_degrees_is_straight_ahead_afterwards(azimuth_deg):
     look = hiss(from_there(azimuth_deg, voice()))
