@@ -18,6 +18,7 @@ from .errors import BundleError
 
 BUNDLE_FOLDER = Path(__file__).parent / "bundles"
 STEERING = "-steering.onnx"  # what makes of a voice what steers a target bundle; in a file beside it
+ELSEWHERE = b"\n\x08location"  # so a tensor that lies beside the model begins to say where, in Protocol Buffers
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,11 @@ def model_bytes(path: Path) -> bytes:
     """
     try:
         content = path.read_bytes()
-        if b"location" not in content:  # which every tensor that lies beside the model has
+        if ELSEWHERE not in content:
             return content
-        import onnx  # other models do without
+        from .compiler.read import with_all_tensors  # parses ONNX, which takes time; other models do without
 
-        whole = onnx.load(path)
-        return content if whole == onnx.load_model_from_string(content) else whole.SerializeToString()
+        return with_all_tensors(path)
     except Exception as error:  # onnx raises several unrelated types
         raise BundleError(f"{path}: not a readable ONNX model ({_first_line(error)})") from error
 

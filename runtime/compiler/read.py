@@ -1,6 +1,7 @@
 """Reading a model: ONNX with every shape known."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -36,6 +37,11 @@ def read_model(model: bytes, sizes: Mapping[str, int] | None = None) -> onnx.Mod
     for port in proto.graph.input:
         _fix_shape(port, sizes or {})
     return proto
+
+
+def with_all_tensors(path: Path) -> bytes:
+    """A model file with the tensors inside that lie in files beside it; raises whatever onnx does."""
+    return onnx.load(path).SerializeToString()
 
 
 def _fix_shape(port: onnx.ValueInfoProto, sizes: Mapping[str, int]) -> None:
