@@ -1,0 +1,56 @@
+"""What enrols a voice: small models, a look, and a folder of profiles of each test's own."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from enrolment import RATE
+
+from hearloop.models import build
+from hearloop.models.simulation.sphere import spherical_head
+from hearloop.models.simulation.starter import synthetic_voice
+from hearloop.tools.main import main
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Untrained, of one checkpoint as the training leaves it: an enrolment, and a target model with its steering."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models")
+    sizes = {
+        "target": {"channels": 8, "hidden": 6, "blocks": 1, "heads": 2, "memory": 5, "query": 2, "embedding": 12},
+        "enroll": {"channels": 8, "hidden": 6, "blocks": 1, "embedding": 12},
+    }
+    content = {
+        "model": "target",
+        "config": {},
+        "parts": {name: {"model": name, "config": config} for name, config in sizes.items()},
+        "weights": {
+            f"{name}.{key}": value
+            for name, config in sizes.items()
+            for key, value in build(name, **config).state_dict().items()
+        },
+        "training": {},
+        "quality": [],
+    }
+    torch.save(content, folder / "best.pt")
+    for name in sizes:
+        output = str(folder / f"{name}.onnx")
+        assert main(["export", str(folder / "best.pt"), output, "--part", name, "--license", "CC0-1.0"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def look(tmp_path_factory):
+    rng = np.random.default_rng(3)
+    voice = 0.1 * synthetic_voice(rng, 3 * RATE, 180, 0.9)
+    ears = np.stack([np.convolve(voice, ear)[: len(voice)] for ear in spherical_head().response(3)], axis=1)
+    path = tmp_path_factory.mktemp("look") / "look.wav"
+    soundfile.write(path, ears + 1e-4 * rng.standard_normal(ears.shape), RATE, subtype="FLOAT")
+    return path
+
+
+@pytest.fixture
+def profiles(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEARLOOP_PROFILES", str(tmp_path / "profiles"))
+    return tmp_path / "profiles"
