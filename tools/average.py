@@ -35,6 +35,6 @@ def _shares(given: str | None, count: int) -> list[float]:
         shares = [1.0] * count if given is None else [float(share) for share in given.split(",")]
     except ValueError:
         shares = []
-    if len(shares) != count or not all(0 < share < float("inf") for share in shares):
+    if len(shares) != count or min(shares) <= 0 or not sum(shares) < float("inf"):
         raise HearloopError(f"--shares is {given!r}; expected {count} numbers above zero, with commas between them")
     return [share / sum(shares) for share in shares]

@@ -1,12 +1,14 @@
 """hearloop train: train a model on one's own folders of speech and noise."""
 
 import argparse
+import math
 import os
 import platform
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,12 +61,15 @@ def run(args: argparse.Namespace) -> int:
     from ..models.training.tasks import open_task
 
     configuration = _configuration(args)
-    settings = configuration.training
+    fabric = open_fabric(args.processes, args.accelerator, args.machines, configuration.training.precision)
+    has_weights = bool(args.start) or (args.out / "last.pt").exists()
+    configuration.check_start(fabric.world_size, has_weights)
+    if args.tensorboard and find_spec("tensorboard") is None:
+        raise HearloopError("--tensorboard needs the package tensorboard: pip install tensorboard")
     _check_weights(args, configuration)
     material, validation = read_materials(args, with_heads=configuration.task in ("target", "enroll"))
     print(f"training: {_amounts(material)}; validation: {_amounts(validation)}", flush=True)
     args.out.mkdir(parents=True, exist_ok=True)
-    fabric = open_fabric(args.processes, args.accelerator, args.machines, settings.precision)
     training = Training(
         open_task(configuration, material, validation),
         args.out,
@@ -75,8 +80,10 @@ def run(args: argparse.Namespace) -> int:
     training.stop.listen()
     training.clock.listen()
     steps, score = run_on(fabric, training.run)
-    if fabric.is_global_zero:
+    if fabric.is_global_zero and score > -math.inf:
         print(f"{args.out / 'best.pt'}: score {score:.2f} on validation, after {steps} steps at most")
+    elif fabric.is_global_zero:
+        print(f"{args.out / 'last.pt'}: {steps} steps, and no score on validation yet")
     return 0
 
 

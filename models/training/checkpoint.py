@@ -20,13 +20,20 @@ def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
     `content` has at least the keys model (name), config (arguments of its constructor), weights (state dict), training
     (facts about data and effort) and quality (a list of measurements). Of networks that were trained together `parts`
     says the model and config of each; its name is the first part of the names of its weights.
+
+    Raises HearloopError if it cannot be written, such as to a full disk.
     """
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch raises the latter where a write fails
+        partial.unlink(missing_ok=True)
+        cause = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise HearloopError(f"{path}: cannot be written ({cause})") from error
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -40,6 +47,25 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     for key, kind in KEYS.items():
         if not isinstance(content, dict) or not isinstance(content.get(key), kind):
             raise HearloopError(f"{path}: checkpoint key {key!r} is missing or not a {kind.__name__}")
+    return content
+
+
+def read_resumable(path: Path, expected: dict[str, Any]) -> dict[str, Any] | None:
+    """Read the checkpoint that a run goes on from, or None if there is none yet.
+
+    Raises HearloopError if it is unreadable, holds something else than `expected`, or weights alone.
+    """
+    if not path.exists():
+        return None
+    content = read_checkpoint(path)
+    held = {key: content.get(key) for key in expected}
+    if held != expected:
+        raise HearloopError(f"{path} holds {held}, expected {expected}; give another output folder")
+    if "resume" not in content:
+        raise HearloopError(
+            f"{path} holds weights and no run that could be continued; "
+            "expected another output folder, and --from this file to take over its weights"
+        )
     return content
 
 
@@ -85,18 +111,19 @@ def _architecture(content: dict[str, Any], part: str | None) -> tuple[str, dict[
     return parts[part]["model"], parts[part]["config"], f"{part}."
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
+def load_weights(model: nn.Module, path: str | Path) -> int:
     """Fill a model with the averaged weights of a checkpoint as `take_over` does."""
-    take_over(model, read_checkpoint(path)["weights"], str(path))
+    return take_over(model, read_checkpoint(path)["weights"], str(path))
 
 
-def take_over(model: nn.Module, held: Mapping[str, torch.Tensor], where: str) -> None:
+def take_over(model: nn.Module, held: Mapping[str, torch.Tensor], where: str) -> int:
     """Fill a model with weights from elsewhere, where name and shape agree; the rest stays as it is.
 
     Of networks that learn together, one may begin with weights of its own: the one that most weights fit. A network may
     have `translated`, which makes of another network's weights what they mean in it.
 
-    Raises HearloopError if no weight fits.
+    Returns how many numbers were taken over. Raises HearloopError, and leaves the model as it is, if no weight fits or
+    those that do hold less than half of the numbers.
     """
     own = model.state_dict()
     fits = []
@@ -107,4 +134,5 @@ def take_over(model: nn.Module, held: Mapping[str, torch.Tensor], where: str) ->
     fitting = max(fits, key=len)
     if not fitting:
         raise HearloopError(f"{where}: none of its {len(held)} weights fits the model; is it this architecture?")
+    taken = sum(value.numel() for name, value in held.items() if part_of[name] in fitting)
     model.load_state_dict(fitting, strict=False)

@@ -1,5 +1,6 @@
 """Configuration files: which model is trained, how, on what mixtures; every key is checked."""
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from ...runtime.errors import HearloopError
-from .. import task_of
+from .. import build, task_of
 from ..simulation.recipe import PairRecipe, Recipe, SceneRecipe
 from .loss import LossWeights, TargetLossWeights
 from .settings import EnhanceSelection, EnrollSelection, Selection, SeparateSelection, Settings, TargetSelection
@@ -34,7 +35,26 @@ class Configuration:
     model: str
     config: dict[str, Any] = field(default_factory=dict)
     training: Settings = field(default_factory=Settings)
+    loss: Any = None
     selection: Selection = field(default_factory=Selection)
+
+    def check_start(self, processes: int, has_weights: bool) -> None:
+        """Raise HearloopError for settings that contradict each other or the way in which the run begins.
+
+        processes : among which a batch is divided; has_weights : whether there are weights to begin with
+        """
+        settings = self.training
+        if settings.batch % processes:
+            raise HearloopError(f"batch of {settings.batch} does not divide among {processes} processes")
+        if settings.hold_norms and not has_weights:
+            raise HearloopError("hold_norms is true, and batch norms hold nothing yet; expected weights to begin with")
+        for length in getattr(self.loss, "resolutions", ()):
+            # At its ends an item is continued by its mirror image, for half a transform.
+            if length // 2 >= settings.samples:
+                raise HearloopError(
+                    f"loss.resolutions has {length} samples, and an item has {settings.samples}; "
+                    "expected less than twice as many as that"
+                )
 
 
 @dataclass(frozen=True)
@@ -89,6 +109,14 @@ class TargetConfiguration(Configuration):
     selection: TargetSelection = field(default_factory=TargetSelection)
     recipe: SceneRecipe = field(default_factory=SceneRecipe)
 
+    def __post_init__(self) -> None:
+        if task_of(self.enroll_model) != "enroll":
+            raise HearloopError(
+                f"enroll_model is {self.enroll_model!r}, for the task {task_of(self.enroll_model)!r}; expected 'enroll'"
+            )
+        if self.blur < 0:
+            raise HearloopError(f"blur is {self.blur}; expected zero or more")
+
 
 KINDS = {
     kind.task: kind for kind in (EnhanceConfiguration, SeparateConfiguration, TargetConfiguration, EnrollConfiguration)
@@ -115,7 +143,11 @@ def read_configuration(name_or_path: str) -> Configuration:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise HearloopError(f"{path}: not a TOML file ({error})") from error
     model = checked(Configuration, {key: content[key] for key in content if key == "model"}, str(path)).model
-    return checked(_kind_for(model), content, str(path))
+    configuration = checked(_kind_for(model), content, str(path))
+    _check_sizes(model, configuration.config, f"{path}: config")
+    if isinstance(configuration, TargetConfiguration):
+        _check_sizes(configuration.enroll_model, configuration.enroll, f"{path}: enroll")
+    return configuration
 
 
 def _kind_for(model: str) -> type[Configuration]:
@@ -125,6 +157,14 @@ def _kind_for(model: str) -> type[Configuration]:
             f"model {model!r} is for the task {task!r}, which is not trained; expected {', '.join(KINDS)}"
         )
     return KINDS[task]
+
+
+def _check_sizes(model: str, config: dict[str, Any], where: str) -> None:
+    """Raise HearloopError for arguments of which the constructor of a model makes no network."""
+    try:
+        build(model, **config)
+    except Exception as error:  # what does not fit is of several unrelated types
+        raise HearloopError(f"{where} is {config}; expected sizes of {model!r} ({error})") from error
 
 
 def checked(kind: type[Table], values: Mapping[str, Any], where: str, prefix: str = "") -> Table:
@@ -137,14 +177,15 @@ def checked(kind: type[Table], values: Mapping[str, Any], where: str, prefix: st
     for item in fields(kind):  # type: ignore[arg-type]
         if item.default is MISSING and item.default_factory is MISSING and item.name not in values:
             raise HearloopError(f"{where}: key {prefix + item.name!r} is missing")
-    ready = {key: _value(types[key], value, where, prefix + key) for key, value in values.items()}
+    defaults = {item.name: item.default for item in fields(kind)}  # type: ignore[arg-type]
+    ready = {key: _value(types[key], value, where, prefix + key, defaults[key]) for key, value in values.items()}
     try:
         return kind(**ready)
     except HearloopError as error:
         raise HearloopError(f"{where}: {prefix.rstrip('.') or 'the file'}: {error}") from error
 
 
-def _value(expected: Any, value: Any, where: str, key: str) -> Any:
+def _value(expected: Any, value: Any, where: str, key: str, default: Any = None) -> Any:
     if hasattr(expected, "__dataclass_fields__"):
         if not isinstance(value, Mapping):
             raise HearloopError(f"{where}: key {key!r} is {value!r}; expected a table")
@@ -159,6 +200,8 @@ def _value(expected: Any, value: Any, where: str, key: str) -> Any:
                 _value(kind, each, where, f"{key}[{at}]")
                 for at, (kind, each) in enumerate(zip(kinds, value, strict=True))
             )
+    if type(value) is float and not math.isfinite(value) and value != default:
+        raise HearloopError(f"{where}: key {key!r} is {value}; expected a finite number")
     if type(value) is not origin:
         name = str(expected) if parts else expected.__name__
         raise HearloopError(f"{where}: key {key!r} is {value!r}; expected {name}")

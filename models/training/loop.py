@@ -14,11 +14,10 @@ from tqdm import tqdm
 
 from ...runtime.denormals import flush_denormals, restore_denormals
 from ...runtime.errors import HearloopError
-from ..simulation.corpus import SAMPLE_RATE
 from ..streaming.lookahead import lookahead_price
 from .average import WeightAverage
 from .captured import captured
-from .checkpoint import read_checkpoint, write_checkpoint
+from .checkpoint import read_resumable, write_checkpoint
 from .clock import TrainingClock
 from .compiled import compile_layers
 from .journal import Journal
@@ -68,14 +67,11 @@ class Training:
         Returns the number of steps and the best score.
         """
         self.fabric, settings = fabric, self.settings
-        if settings.batch % fabric.world_size:
-            raise HearloopError(f"batch of {settings.batch} does not divide among {fabric.world_size} processes")
         fabric.seed_everything(settings.seed, verbose=False)
         bare = self.task.build().train()
-        resumed = self._read_last()
+        resumed = read_resumable(self.out / "last.pt", self._identity())
         start = self.start if resumed is None else None
-        if settings.hold_norms and start is resumed is None:
-            raise HearloopError("hold_norms is true, and batch norms hold nothing yet; expected weights to begin with")
+        self.configuration.check_start(fabric.world_size, has_weights=self.start is not None or resumed is not None)
         if start is not None:
             start(bare)
             bare.train()
@@ -139,7 +135,7 @@ class Training:
             seed=self.settings.seed,
             step=self.step,
             batch=batch,
-            samples=int(self.settings.seconds * SAMPLE_RATE) // 128 * 128,
+            samples=self.settings.samples,
             rank=rank,
             processes=processes,
             workers=workers,
@@ -154,8 +150,9 @@ class Training:
 
     def _step(self, items: Any, progress: float) -> torch.Tensor:
         """One step of the optimiser; returns the loss over the whole batch."""
-        # So a run that was interrupted draws what it would have drawn, and each process something else.
-        torch.manual_seed((self.settings.seed << 40) + (self.step << 8) + self.fabric.global_rank)
+        # So a run that was interrupted draws what it would have drawn, and each process something else. A seed of torch
+        # has 64 bits.
+        torch.manual_seed(((self.settings.seed << 40) + (self.step << 8) + self.fabric.global_rank) % 2**63)
         rate = self._learning_rate(progress)
         for group in self.optimiser.param_groups:
             # A recording reads the rate where it was.
@@ -266,18 +263,9 @@ class Training:
             "seconds": self.clock.seconds,
             "audio_s": self.audio_s,
             "best_score": self.best_score,
+            "selection": asdict(self.configuration.selection),
         }
         write_checkpoint(self.out / "last.pt", {**self._content(), "resume": resume})
-
-    def _read_last(self) -> dict[str, Any] | None:
-        path = self.out / "last.pt"
-        if not path.exists():
-            return None
-        content, expected = read_checkpoint(path), self._identity()
-        held = {key: content.get(key) for key in expected}
-        if held != expected:
-            raise HearloopError(f"{path} holds {held}, expected {expected}; give another output folder")
-        return content
 
     def _resume(self, content: dict[str, Any]) -> None:
         resume = content["resume"]
@@ -296,5 +284,8 @@ class Training:
         self.step, self.clock.seconds = resume["step"], resume["seconds"]
         # Runs of an earlier version did not count what they heard: as if their items had always been these.
         self.audio_s = resume.get("audio_s", self.step * self.settings.batch * self.settings.seconds)
-        self.best_score = resume.get("best_score", -math.inf)  # the first version chose otherwise: measured anew
+        selection = asdict(self.configuration.selection)
+        # By another selection a score says something else, and one of weights that are not there nothing.
+        if resume.get("selection", selection) == selection and (self.out / "best.pt").exists():
+            self.best_score = resume.get("best_score", -math.inf)  # the first version chose otherwise: measured anew
         self.quality = content["quality"]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import permutations
+from typing import ClassVar
 
 import torch
 
@@ -27,6 +28,7 @@ class LossWeights:
         none: the window pair of the model alone
     """
 
+    terms: ClassVar[tuple[str, ...]] = ("spectral", "si_sdr", "snr")  # of which one must count
     spectral: float = 1.0
     si_sdr: float = 1.0
     snr: float = 0.0
@@ -34,9 +36,9 @@ class LossWeights:
     resolutions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        weights = (self.spectral, self.si_sdr, self.snr)
+        weights = tuple(getattr(self, name) for name in self.terms)
         if min(weights) < 0 or max(weights) == 0:
-            raise HearloopError(f"spectral, si_sdr and snr are {weights}; expected none below and one above zero")
+            raise HearloopError(f"{', '.join(self.terms)} are {weights}; expected none below and one above zero")
         if self.largest_snr_db <= 0:
             raise HearloopError(f"largest_snr_db is {self.largest_snr_db}; expected more than 0")
         for length in self.resolutions:

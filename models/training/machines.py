@@ -4,6 +4,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Callable
+from multiprocessing import SimpleQueue
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
@@ -12,6 +13,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.accelerators import CPUAccelerator
 from lightning_fabric.plugins.environments import TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
+from torch.multiprocessing import ProcessRaisedException
 
 from ...runtime.errors import HearloopError
 
@@ -87,8 +89,26 @@ def open_fabric(processes: int = 1, accelerator: str = "auto", machines: int = 1
 
 
 def run_on(fabric: Fabric, work: Callable[[Fabric], Any]) -> Any:
-    """Call `work(fabric)` in every process; returns what the first one returns."""
-    return fabric.launch(work)
+    """Call `work(fabric)` in every process; returns what the first one returns.
+
+    Raises HearloopError or OSError where one of them does.
+    """
+    # Of an error in another process torch hands on the text of its traceback alone.
+    known: Any = SimpleQueue()
+
+    def told(fabric: Fabric) -> Any:
+        try:
+            return work(fabric)
+        except (HearloopError, OSError) as error:
+            known.put(error)
+            raise
+
+    try:
+        return fabric.launch(told)
+    except ProcessRaisedException as error:
+        if known.empty():
+            raise
+        raise known.get() from error
 
 
 def summed(fabric: Fabric, values: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ def mean_of(contents: Mapping[str, dict[str, Any]], shares: Sequence[float]) -> 
     Where one run went on from another, or two from a third, networks on the way between them are often better than
     either, because a part of what the last steps of a run have changed is noise. Whole numbers are those of the last.
 
-    Raises HearloopError if they are not all of one architecture. The shares sum to one.
+    Raises HearloopError if they are not all of one architecture, weight by weight. The shares sum to one.
     """
     (first, of_first), *others = contents.items()
     for name, content in others:
@@ -22,6 +22,8 @@ def mean_of(contents: Mapping[str, dict[str, Any]], shares: Sequence[float]) -> 
                 raise HearloopError(
                     f"{name}: {key} is {content.get(key)}, that of {first} is {of_first.get(key)}; expected the same"
                 )
+        if alone := content["weights"].keys() ^ of_first["weights"].keys():
+            raise HearloopError(f"{name} or {first} lacks the weight {min(alone)}; expected the same names in both")
     *_, last = contents.values()
     weights = {
         name: sum(share * content["weights"][name] for share, content in zip(shares, contents.values(), strict=True))

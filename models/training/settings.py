@@ -1,8 +1,10 @@
 """How to train, and what the best checkpoint is."""
 
+import math
 from dataclasses import dataclass
 
 from ...runtime.errors import HearloopError
+from ..simulation.corpus import SAMPLE_RATE
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -45,7 +47,15 @@ class Settings:
     save_every: int = 50
     seed: int = 1
 
+    @property
+    def samples(self) -> int:
+        """Length of an item, in whole frames of 8 ms."""
+        return int(self.seconds * SAMPLE_RATE) // 128 * 128
+
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise HearloopError(f"{name} is {value}; expected a finite number")
         if self.steps <= 0 and self.minutes <= 0:
             raise HearloopError(f"minutes is {self.minutes} and steps is {self.steps}; expected one above zero")
         if self.batch < 1 or self.seconds < 0.5:
@@ -58,6 +68,7 @@ class Settings:
             if getattr(self, name) <= 0:
                 raise HearloopError(f"{name} is {getattr(self, name)}; expected more than zero")
         for name in (
+            "steps",
             "workers",
             "warmup_steps",
             "learning_rate",
@@ -69,6 +80,8 @@ class Settings:
                 raise HearloopError(f"{name} is {getattr(self, name)}; expected zero or more")
         if not 0 <= self.average_decay < 1:
             raise HearloopError(f"average_decay is {self.average_decay}; expected at least 0 and less than 1")
+        if not 0 <= self.seed < 2**32:
+            raise HearloopError(f"seed is {self.seed}; expected at least 0 and less than {2**32}")
 
 
 @dataclass(frozen=True)

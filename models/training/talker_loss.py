@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from itertools import permutations
+from typing import ClassVar
 
 import torch
 
@@ -14,23 +15,21 @@ from .loss import LARGEST_RATIO_DB, SILENT_ENERGY, LossWeights
 class SeparateLossWeights(LossWeights):
     """For the separation of talkers, also of pieces.
 
-    local : negative SNR where the order of the talkers may change from piece to piece
+    local : negative SNR where the order of the talkers may change from piece to piece; it may stand alone
     local_s : length of a piece
     local_until : the spent part of the budget at which this term has faded, linearly; infinite: it stays
     """
 
+    terms: ClassVar[tuple[str, ...]] = (*LossWeights.terms, "local")
     local: float = 0.0
     local_s: float = 0.1
     local_until: float = math.inf
 
     def __post_init__(self) -> None:
-        # The local term may stand alone.
-        if self.local <= 0 or max(self.spectral, self.si_sdr, self.snr) > 0:
-            super().__post_init__()
-        if self.local < 0 or self.local_s < 0.008:
-            found = (self.local, self.local_s)
-            raise HearloopError(f"local and local_s are {found}; expected no less than 0 and 0.008")
-        if self.local_until <= 0:
+        super().__post_init__()
+        if self.local_s < 0.008:
+            raise HearloopError(f"local_s is {self.local_s}; expected no less than 0.008")
+        if not self.local_until > 0:
             raise HearloopError(f"local_until is {self.local_until}; expected more than 0")
 
 

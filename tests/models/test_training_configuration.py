@@ -1,5 +1,9 @@
 """Configuration files: the shipped ones are right, and every wrong key is named."""
 
+import math
+import re
+from pathlib import Path
+
 import pytest
 
 from hearloop.models import MODEL_NAMES, build, task_of
@@ -44,6 +48,18 @@ def test_a_file_says_everything(tmp_path):
     assert configuration.recipe.snr_db == (0.0, 5.0)
 
 
+def test_the_example_of_the_documentation_can_be_trained_as_it_stands(tmp_path):
+    document = Path(__file__).parents[2] / "docs" / "training.md"
+    (example,) = re.findall(r"```toml\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "mine.toml").write_text(example)
+    read_configuration(str(tmp_path / "mine.toml")).check_start(processes=1, has_weights=False)
+
+
+def test_the_local_term_may_stay_for_ever(tmp_path):
+    (tmp_path / "mine.toml").write_text("model = 'separate-small'\n[loss]\nlocal = 1\nlocal_until = inf\n")
+    assert read_configuration(str(tmp_path / "mine.toml")).loss.local_until == math.inf
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -59,10 +75,29 @@ def test_a_file_says_everything(tmp_path):
         ("model = 'gtcrn'\n[training]\nminute = 1", r"key 'training\.minute' is unknown"),
         ("model = 'gtcrn'\n[training]\nbatch = 8\nseconds = 0.1", "training: batch is 8, seconds is 0.1"),
         ("model = 'gtcrn'\n[training]\nprecision = 'half'", "precision is 'half'; expected one of 32-true"),
-        ("model = 'gtcrn'\n[loss]\nspectral = -1", "loss: spectral, si_sdr and snr are"),
+        ("model = 'gtcrn'\n[loss]\nspectral = -1", "loss: spectral, si_sdr, snr are"),
         ("model = 'gtcrn'\n[loss]\nresolutions = [30]", "resolutions has 30"),
         ("model = 'gtcrn'\n[recipe]\nsnr_db = [0]", r"key 'recipe\.snr_db' is \[0\]"),
         ("model = 'gtcrn'\n[recipe]\nsnr_db = ['a', 'b']", r"key 'recipe\.snr_db\[0\]' is 'a'; expected float"),
+        (
+            "model = 'gtcrn'\n[training]\nlearning_rate = inf",
+            r"key 'training\.learning_rate' is inf; expected a finite",
+        ),
+        ("model = 'gtcrn'\n[training]\nsteps = -5", "training: steps is -5; expected zero or more"),
+        ("model = 'gtcrn'\n[training]\nseed = -1", "training: seed is -1; expected at least 0"),
+        ("model = 'gtcrn'\n[training]\nseed = 4294967296", "training: seed is 4294967296; expected at least 0"),
+        ("model = 'gtcrn'\n[loss]\nspectral = nan", r"key 'loss\.spectral' is nan; expected a finite"),
+        ("model = 'gtcrn'\n[selection]\npesq_wb = nan", r"key 'selection\.pesq_wb' is nan; expected a finite"),
+        ("model = 'gtcrn'\n[recipe]\nsnr_db = [nan, 5]", r"key 'recipe\.snr_db\[0\]' is nan; expected a finite"),
+        ("model = 'separate-small'\n[loss]\nlocal_until = nan", r"key 'loss\.local_until' is nan"),
+        ("model = 'target-small'\nblur = -1", "blur is -1.0; expected zero or more"),
+        ("model = 'target-small'\nenroll_model = 'gtcrn'", "enroll_model is 'gtcrn', for the task 'enhance'; expected"),
+        ("model = 'target-small'\nenroll_model = 'none'", "the file: model 'none' is unknown"),
+        ("model = 'target-small'\n[enroll]\nsize = 3", r"enroll is {'size': 3}; expected sizes of 'enroll' .*'size'"),
+        ("model = 'separate'\n[config]\nsize = 3", r"config is {'size': 3}; expected sizes of 'separate' .*'size'"),
+        ("model = 'separate-small'\n[config]\nbands = 0", "config is {'bands': 0}; expected sizes of"),
+        ("model = 'enhance-small'\n[config]\nchannels = 'x'", "config is {'channels': 'x'}; expected sizes of"),
+        ("model = 'enhance-small'\n[config]\nwindow = 'x'", "expected sizes of 'enhance-small' .*window pair 'x' is"),
         ("model = ", "not a TOML file"),
     ],
 )

@@ -299,6 +299,13 @@ def test_weights_that_are_no_numbers_are_not_saved(folders, tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_run_that_is_stopped_before_a_validation_names_what_there_is(folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Training, "_decide", lambda self: (0.0, True))
+    assert run(folders, tmp_path, "--steps=1") == 0
+    assert f"{tmp_path / 'last.pt'}: 0 steps, and no score on validation yet" in capsys.readouterr().out
+    assert not (tmp_path / "best.pt").exists()
+
+
 def test_what_was_heard_is_counted_also_where_items_become_longer(folders, tmp_path):
     run(folders, tmp_path, "--steps=2", "--batch=2", "--seconds=0.6")
     run(folders, tmp_path, "--steps=3", "--batch=4", "--seconds=0.8")

@@ -55,9 +55,23 @@ def test_gradients_are_finite_in_silence_and_for_items_of_any_length(silent, sam
 
 def test_the_local_term_may_stand_alone_but_not_nothing():
     SeparateLossWeights(spectral=0, si_sdr=0, snr=0, local=1)
-    for wrong in ({"spectral": 0, "si_sdr": 0}, {"local": -1}, {"local": 1, "local_s": 0.001}, {"local_until": 0}):
-        with pytest.raises(HearloopError, match="expected"):
-            SeparateLossWeights(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"spectral": 0, "si_sdr": 0},
+        {"local": -1},
+        {"local": 1, "spectral": 0, "si_sdr": -1},
+        {"local": 1, "spectral": 0, "si_sdr": 0, "largest_snr_db": -3},
+        {"local": 1, "local_s": 0.001},
+        {"local_until": 0},
+        {"local_until": float("nan")},
+    ],
+)
+def test_weights_below_zero_are_refused_whatever_else_counts(wrong):
+    with pytest.raises(HearloopError, match="expected"):
+        SeparateLossWeights(**wrong)
 
 
 def test_the_local_term_fades_as_the_budget_is_spent():

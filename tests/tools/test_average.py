@@ -50,6 +50,8 @@ def test_the_mean_of_one_is_that_one(tmp_path):
         ({}, "1", "--shares is '1'; expected 2 numbers above zero"),
         ({}, "1,-1", "expected 2 numbers above zero"),
         ({}, "a,b", "expected 2 numbers above zero"),
+        ({}, "1e308,1e308", "expected 2 numbers above zero"),
+        ({}, "nan,1", "expected 2 numbers above zero"),
     ],
 )
 def test_what_cannot_be_averaged_is_told(tmp_path, capsys, second, shares, message):
@@ -57,6 +59,17 @@ def test_what_cannot_be_averaged_is_told(tmp_path, capsys, second, shares, messa
     given = [] if shares is None else ["--shares", shares]
     assert main(["average", *paths, *given, "--out", str(tmp_path / "mean.pt")]) == 1
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "mean.pt").exists()
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_weights_that_only_one_has_are_named(tmp_path, capsys, order):
+    paths = [checkpoint(tmp_path / f"{seed}.pt", seed) for seed in (1, 2)]
+    content = read_checkpoint(paths[1])
+    del content["weights"]["mask.weight"]
+    write_checkpoint(tmp_path / "2.pt", content)
+    assert main(["average", *(paths[at - 1] for at in order), "--out", str(tmp_path / "mean.pt")]) == 1
+    assert "lacks the weight mask.weight; expected the same names in both" in capsys.readouterr().err
     assert not (tmp_path / "mean.pt").exists()
 
 
@@ -75,3 +88,4 @@ def test_what_cannot_be_written_is_one_line(tmp_path, capsys, out, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert not list(tmp_path.glob("*.partial"))
