@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print markdown tables; returns the exit status."""
+    _check_counts(args)
     _check_outputs(args)
     # torch, pesq and pystoi are extras: only the verbs that need them may import them.
     import torch
@@ -97,6 +98,13 @@ def run(args: argparse.Namespace) -> int:
         plot_spectrograms(args.plots / SPECTROGRAMS, recordings[0], systems)
         plot_scatter(args.plots / "scatter.png", results[1:])
     return 0
+
+
+def _check_counts(args: argparse.Namespace) -> None:
+    for name, least in (("mixtures", 1), ("clean", 0), ("looks", 1)):
+        count = getattr(args, name)
+        if count < least:
+            raise HearloopError(f"--{name} is {count}; expected {least} at least")
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
@@ -179,8 +187,6 @@ def _tell_identities(args: argparse.Namespace) -> int:
 
 
 def _looks(args: argparse.Namespace) -> dict[str, Any]:
-    if args.looks < 1:
-        raise HearloopError(f"--looks is {args.looks}; expected one at least")
     return {"looks": args.looks} | ({} if args.look_within is None else {"frontal_deg": args.look_within})
 
 

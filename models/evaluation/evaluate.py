@@ -7,7 +7,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from ...runtime.errors import HearloopError
-from .interval import Interval, interval
+from .interval import Interval, interval, share_interval
 from .measures import GAINS, Row, measures
 from .recordings import Recording, group_names
 from .systems import System
@@ -48,7 +48,7 @@ def evaluate(
     Raises
     ------
     HearloopError
-        If a system cannot be opened, fails, or gives something of another shape than the target.
+        If a system cannot be opened, fails, or gives something of another shape than the target or not finite.
     """
     before = _measure_all(None, recordings, with_dnsmos, processes)
     results = [_result(UNPROCESSED, 0.0, recordings, before, before)]
@@ -60,13 +60,16 @@ def evaluate(
 
 
 def output_of(system: System, recording: Recording) -> np.ndarray:
-    """What a system makes of a recording; raises HearloopError if it has another shape than the target."""
+    """What a system makes of a recording; raises HearloopError if it has another shape or is not finite."""
     output = system.process(recording.mixture, recording.looks)
     if output.shape != recording.target.shape:
         raise HearloopError(
             f"{system.name}: {recording.name}: gave {output.shape[0]} output(s) of {output.shape[1]} samples; expected "
             f"{recording.target.shape[0]} of {recording.target.shape[1]}"
         )
+    if not np.isfinite(output).all():
+        wrong = output.size - np.count_nonzero(np.isfinite(output))
+        raise HearloopError(f"{system.name}: {recording.name}: gave {wrong} samples that are not finite; expected none")
     return output
 
 
@@ -109,4 +112,7 @@ def _by_group(rows: Sequence[Row], recordings: Sequence[Recording]) -> dict[str,
 
 def _intervals(rows: Sequence[Row]) -> dict[str, Interval]:
     names = dict.fromkeys(name for row in rows for name in row)
-    return {name: interval([row[name] for row in rows if name in row]) for name in names}
+    values = {name: [row[name] for row in rows if name in row] for name in names}
+    return {
+        name: share_interval(found) if name.endswith("_percent") else interval(found) for name, found in values.items()
+    }

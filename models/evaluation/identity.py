@@ -59,24 +59,30 @@ def equal_error_interval(likeness: np.ndarray, talkers: np.ndarray) -> Interval:
     """
     first, second = np.triu_indices(len(talkers), 1)
     order = np.argsort(likeness[first, second])
+    ordered = likeness[first, second][order]
+    # A threshold lies between two values: pairs that are equally alike are taken for one talker together, or for two.
+    last = np.flatnonzero(np.append(ordered[1:] > ordered[:-1], True))
     first, second = talkers[first][order], talkers[second][order]
     count = int(talkers.max()) + 1
     generator = np.random.default_rng(0)
     draws = [np.bincount(generator.integers(count, size=count), minlength=count) for _ in range(RESAMPLINGS // 10)]
-    found = [_equal_error(first, second, draw) for draw in draws]
+    found = [_equal_error(first, second, last, draw) for draw in draws]
     known = [each for each in found if np.isfinite(each)] or [float("nan")]
     low, high = np.percentile(known, [2.5, 97.5])
-    return Interval(_equal_error(first, second, np.ones(count)), float(low), float(high), len(talkers))
+    return Interval(_equal_error(first, second, last, np.ones(count)), float(low), float(high), len(talkers))
 
 
-def _equal_error(first: np.ndarray, second: np.ndarray, times: np.ndarray) -> float:
-    """Of pairs of talkers, the least alike first, where each talker counts so many times."""
+def _equal_error(first: np.ndarray, second: np.ndarray, last: np.ndarray, times: np.ndarray) -> float:
+    """Of pairs of talkers, the least alike first, where each talker counts so many times.
+
+    `last` are the pairs after which a threshold may lie.
+    """
     same = first == second
     missed = np.cumsum(np.where(same, times[first], 0.0))
     refused = np.cumsum(np.where(same, 0.0, times[first] * times[second]))
-    if missed[-1] == 0 or refused[-1] == 0:
+    if not missed.any() or not refused.any():
         return float("nan")  # all looks are at one talker, or each at another one
-    misses, false_alarms = missed / missed[-1], 1 - refused / refused[-1]
+    misses, false_alarms = missed[last] / missed[-1], 1 - refused[last] / refused[-1]
     crossing = int(np.argmin(np.abs(misses - false_alarms)))
     return float(50 * (misses[crossing] + false_alarms[crossing]))
 

@@ -18,6 +18,8 @@ from ..simulation.validation import SNR_BANDS_DB, PairValidationSet, SceneValida
 
 FOLDERS = {"enhance": ("clean",), "separate": ("talker1", "talker2"), "target": ("clean", "look")}
 """Task -> the folders beside `noisy/` that hold what should come out, and for a target the look."""
+CHANNELS = {"enhance": (1, 2), "separate": (1,), "target": (2,)}
+"""Task -> how many channels its files may have."""
 INTERVALS_SEMITONES = ((0, 2), (2, 4), (4, 7))
 POOR_LOOK_DB = -6.0
 _BELOW, _ABOVE = f"below {SNR_BANDS_DB[0][0]:g} dB", f"from {SNR_BANDS_DB[-1][1]:g} dB"
@@ -67,31 +69,35 @@ def of_validation(items: ValidationSet) -> list[Recording]:
 def of_pairs(items: PairValidationSet, sexes: Sequence[str | None] = ()) -> list[Recording]:
     """Two talkers, and what else a separator must not fail at.
 
-    They are grouped by noise, by how far their pitches are apart, and by their sexes, if those are known.
+    They are grouped by noise and by how far their pitches are apart, pairs also by their sexes, if those are known.
 
     `sexes` are those of the speakers, by their numbers. Pairs in rooms are a group that does not count to the mean over
     all.
     """
 
-    def made(part: str, pairs: Sequence[Pair], group: str = "", in_all: bool = True) -> list[Recording]:
+    def groups(part: str, pair: Pair) -> tuple[str, ...]:
+        if part == "overlap":
+            return pair.kind, *_intervals(pair), *_sexes(pair, sexes)
+        if part == "conversation":
+            return pair.kind, *(f"{part}, {interval}" for interval in _intervals(pair))
+        return (pair.kind,)
+
+    def made(part: str, pairs: Sequence[Pair], group: str = "") -> list[Recording]:
         return [
             Recording(
                 f"{group or pair.kind} {number}",
                 pair.mixture[np.newaxis],
                 pair.sources,
-                (
-                    group or pair.kind,
-                    *((*_intervals(pair), *_sexes(pair, sexes)) if part == "overlap" and in_all else ()),
-                ),
+                (group,) if group else groups(part, pair),
                 part,
-                in_all,
+                in_all=not group,
             )
             for number, pair in enumerate(pairs)
         ]
 
     return [
         *made("overlap", items.overlap),
-        *made("overlap", items.in_rooms, "room", in_all=False),
+        *made("overlap", items.in_rooms, "room"),
         *made("one talker", items.alone),
         *made("silence", items.silence),
         *made("conversation", items.conversations),
@@ -136,16 +142,16 @@ def sexes_of(speakers: Sequence[str], known: Mapping[str, str]) -> list[str | No
 def read_folder(folder: Path, task: str = "enhance") -> list[Recording]:
     """The files of `noisy/` with those of the same name in the other folders of a task; their first samples line up.
 
-    At any rate, with one channel or two, the ears. For "enhance" the other folder is `clean/`; for "separate"
-    `talker1/` and `talker2/`, where one who says nothing is silent; for "target" `clean/` and `look/`, which may be
-    longer or shorter. The groups are the SNR band, from the energies of what is clean and of the rest, and the
-    subfolder, if any.
+    At any rate. For "enhance" the other folder is `clean/`, with one channel or two, the ears; for "separate"
+    `talker1/` and `talker2/`, with one, where one who says nothing is silent; for "target" `clean/` and `look/`, with
+    two, where the look may be longer or shorter. The groups are the SNR band, from the energies of what is clean and of
+    the rest, and the subfolder, if any.
 
     Raises
     ------
     AudioError
-        If a folder is missing or empty, a file has no partner or more than two channels, or two partners differ in
-        length or channels.
+        If a folder is missing or empty, a file has no partner, another number of channels or samples that are not
+        finite, or two partners differ in length or channels.
     """
     parts = ("noisy", *FOLDERS[task])
     for part in parts:
@@ -161,7 +167,7 @@ def read_folder(folder: Path, task: str = "enhance") -> list[Recording]:
             raise AudioError(f"{folder / part}: no file for {', '.join(lonely[:3])}; expected one per file of noisy/")
     recordings = []
     for name in files["noisy"]:
-        sounds = {part: _read(files[part][name]) for part in parts}
+        sounds = {part: _read(files[part][name], CHANNELS[task]) for part in parts}
         looks = (sounds.pop("look"),) if "look" in sounds else ()
         noisy = sounds.pop("noisy")
         for part, sound in sounds.items():
@@ -183,14 +189,19 @@ def _sound_files(folder: Path) -> dict[Path, Path]:
     return {path.relative_to(folder).with_suffix(""): path for path in paths}
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path, channels: tuple[int, ...]) -> np.ndarray:
     """float32 [channels, samples] at 16 kHz."""
     try:
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise AudioError(f"{path}: not readable as audio ({error})") from error
-    if len(audio) == 0 or audio.shape[1] > 2:
-        raise AudioError(f"{path}: has {audio.shape[1]} channels of {len(audio)} samples; expected sound in one or two")
+    if len(audio) == 0 or audio.shape[1] not in channels:
+        expected = " or ".join(map(str, channels))
+        raise AudioError(
+            f"{path}: has {audio.shape[1]} channel(s) of {len(audio)} samples; expected sound in {expected}"
+        )
+    if not np.isfinite(audio).all():
+        raise AudioError(f"{path}: holds samples that are not finite; expected numbers")
     sound = audio.T if rate == SAMPLE_RATE else resample_poly(audio.T, SAMPLE_RATE, rate, axis=1)
     return np.ascontiguousarray(sound, np.float32)
 

@@ -98,4 +98,6 @@ def _mean(found: Interval | None, digits: int) -> str:
 def _with_interval(found: Interval | None, digits: int) -> str:
     if found is None or found.count == 0:
         return "-"
+    if not np.isfinite(found.low):
+        return f"{found.mean:.{digits}f}"
     return f"{found.mean:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"

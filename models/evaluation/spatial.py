@@ -1,6 +1,7 @@
 """Whether directions survive: errors of the level and time differences between the two ears."""
 
 import numpy as np
+from scipy.signal import zoom_fft
 
 from ..simulation.corpus import SAMPLE_RATE
 
@@ -29,13 +30,17 @@ def itd_error_us(estimate: np.ndarray, target: np.ndarray, rate: int = SAMPLE_RA
     """Absolute error of the interaural time difference in microseconds, [2, samples] each.
 
     The difference is the lag with the largest generalised cross-correlation (PHAT) within a millisecond, over the whole
-    recording. Knapp and Carter 1976.
+    recording. Knapp and Carter 1976. Not a number if an ear of the target is silent; the largest error, 2000, if only
+    one of the estimate is.
     """
-    return float(abs(interaural_delay_s(estimate, rate) - interaural_delay_s(target, rate)) * 1e6)
+    expected, found = interaural_delay_s(target, rate), interaural_delay_s(estimate, rate)
+    if np.isnan(found) and not np.isnan(expected):
+        return 2 * LONGEST_ITD_S * 1e6
+    return float(abs(found - expected) * 1e6)
 
 
 def interaural_delay_s(audio: np.ndarray, rate: int = SAMPLE_RATE) -> float:
-    """How much later the right ear hears, in seconds; not a number for silence."""
+    """How much later the right ear hears, in seconds; not a number if an ear is silent."""
     if np.square(audio).sum(axis=1).min() < 1e-10:
         return float("nan")
     size = 2 * audio.shape[1]
@@ -44,9 +49,11 @@ def interaural_delay_s(audio: np.ndarray, rate: int = SAMPLE_RATE) -> float:
     # Bins without sound have a phase, but it means nothing.
     weight = np.abs(cross)
     cross = np.where(weight > 1e-6 * weight.max(), cross / np.maximum(weight, 1e-30), 0)
-    correlation = np.fft.irfft(cross, size * FINENESS)
+    cross[0] /= 2  # the other bins stand for their negative frequencies, too
     reach = int(LONGEST_ITD_S * rate * FINENESS)
-    near = np.concatenate([correlation[-reach:], correlation[: reach + 1]])
+    # The inverse transform, between the samples as well, but of the lags that a head can have alone.
+    lags = np.array([-reach, reach]) / (size * FINENESS)
+    near = zoom_fft(np.conj(cross), lags, 2 * reach + 1, fs=1, endpoint=True).real
     return (int(np.argmax(near)) - reach) / (rate * FINENESS)
 
 

@@ -97,7 +97,7 @@ def read_folder(folder: str | Path, kind: str = "speech", hours: float | None = 
 
     The group of a file is its speaker (`speakers.speaker_of`); of one of another kind than speech, the file itself.
 
-    Raises AudioError if the folder is missing or holds no audio, or a file cannot be read.
+    Raises AudioError if the folder is missing or holds no audio, or a file cannot be read or holds no numbers.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -172,7 +172,7 @@ def _some(paths: list[Path], hours: float) -> list[Path]:
 
 
 def _group(path: Path, root: Path, kind: str) -> str:
-    return speaker_of(path, root) if kind == "speech" else path.stem
+    return speaker_of(path, root) if kind == "speech" else os.path.splitext(os.path.relpath(path, root))[0]
 
 
 def _read(path: Path) -> np.ndarray:
@@ -182,6 +182,8 @@ def _read(path: Path) -> np.ndarray:
         raise AudioError(f"{path}: not readable as audio ({error})") from error
     if len(audio) == 0:
         raise AudioError(f"{path}: holds no samples; expected audio")
+    if not np.isfinite(audio).all():
+        raise AudioError(f"{path}: holds samples that are not finite; expected numbers")
     mono = audio.mean(axis=1)
     if rate != SAMPLE_RATE:
         common = gcd(rate, SAMPLE_RATE)

@@ -1,6 +1,7 @@
 """Measured heads from files: SOFA (AES69, "spatially oriented format for acoustics"), and NumPy archives."""
 
 import csv
+import zipfile
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,12 @@ def read_head(path: str | Path) -> Head:
     read = _read_sofa if path.suffix.lower() == ".sofa" else _read_archive
     try:
         azimuth_deg, elevation_deg, responses, rate = read(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
         raise AudioError(f"{path}: not readable as head-related responses ({error})") from error
     if responses.ndim != 3 or responses.shape[1] != 2:
         raise AudioError(f"{path}: responses have the shape {responses.shape}; expected [positions, 2, taps]")
+    if rate <= 0:
+        raise AudioError(f"{path}: the sampling rate is {rate} Hz; expected more than 0")
     if rate != SAMPLE_RATE:
         common = gcd(rate, SAMPLE_RATE)
         responses = resample_poly(responses, SAMPLE_RATE // common, rate // common, axis=-1)
@@ -58,12 +61,16 @@ def read_head(path: str | Path) -> Head:
 
 
 def _read_archive(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    with np.load(path, allow_pickle=False) as archive:
+    found = np.load(path, allow_pickle=False)
+    if isinstance(found, np.ndarray):
+        raise AudioError(f"{path}: holds one array without a name; expected {', '.join(ARRAYS)}")
+    with found as archive:
         missing = [name for name in ARRAYS if name not in archive]
         if missing:
             raise AudioError(f"{path}: array {', '.join(missing)} is missing; expected {', '.join(ARRAYS)}")
         responses = archive["ir"].astype(np.float32) * (archive["scale"] if "scale" in archive else np.float32(1))
-        return archive["azimuth"], archive["elevation"], responses, int(archive["fs"])
+        azimuth_deg, elevation_deg, rate = (np.ravel(archive[name]) for name in ARRAYS[1:])
+        return azimuth_deg, elevation_deg, responses, round(float(rate[0]))
 
 
 def _read_sofa(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
@@ -81,6 +88,8 @@ def _read_sofa(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
         place = _spherical(file["SourcePosition"])
         delays = np.asarray(file["Data.Delay"], np.float64) if "Data.Delay" in file else np.zeros((1, 2))
         first_ear_is_right = "ReceiverPosition" in file and _first_is_right(file["ReceiverPosition"])
+    if len(place) != len(responses):
+        raise AudioError(f"{path}: has {len(place)} source positions of {len(responses)} responses; expected as many")
     if responses.ndim == 3 and responses.shape[1] == 2:
         responses = _delayed(responses, np.broadcast_to(delays.reshape(-1, 2), responses.shape[:2]))
         responses = responses[:, ::-1] if first_ear_is_right else responses

@@ -12,6 +12,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "_ms": (0, 2000),
     "_s": (0, 120),
     "_deg": (-180, 360),
+    "_frontal_deg": (0, 180),
+    "_elsewhere_deg": (0, 180),
     "_deg_per_s": (0, 720),
     "_m": (0.05, 100),
     "_speed": (0.25, 4),

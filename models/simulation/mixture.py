@@ -6,7 +6,7 @@ import numpy as np
 
 from .corpus import Corpus
 from .equalisation import equalise, random_band_limit, random_equaliser
-from .levels import gain_to_level, gain_to_ratio
+from .levels import SILENT_POWER, gain_to_level, gain_to_ratio, power
 from .recipe import Recipe
 from .rooms import RoomBank, early_part, reverberate
 from .sources import Sources
@@ -18,8 +18,8 @@ class Mixture:
     """A mixture and its target, sample for sample aligned, float32 [samples] in -1..1.
 
     target : the voice with the first 50 ms of its room; zeros where no voice is
-    snr_db : energy of the voice (with its whole room) over energy of the noise; infinite without noise,
-        minus infinity without voice
+    snr_db : energy of the voice (with its whole room) over energy of the noise, before the microphone, whose response
+        changes it by a decibel or two; infinite without noise, minus infinity without voice
     kind : "noise", "babble" or "clean", with " in a room" behind it where so
     """
 
@@ -44,7 +44,7 @@ class Simulator:
         responses = self.rooms.draw(rng) if rng.random() < recipe.room_share else None
         voice, target, talker = self._voice(rng, length, responses)
         noise, kind = self.sources.mixed_noise(rng, length, responses, [talker])
-        voice, target, noise = _at_snr(voice, target, noise, snr_db)
+        voice, target, noise, snr_db = _at_snr(voice, target, noise, snr_db)
 
         both = np.stack([voice + noise, target])
         both = equalise(both, random_equaliser(rng, recipe.microphone_equalisation_db))
@@ -90,9 +90,14 @@ class Simulator:
 
 def _at_snr(
     voice: np.ndarray, target: np.ndarray, noise: np.ndarray, snr_db: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Voice, target and noise at an SNR; and the SNR that they have, which is infinite where one of them is silent."""
     if snr_db == np.inf:
-        return voice, target, np.zeros_like(noise)
+        return voice, target, np.zeros_like(noise), snr_db
     if snr_db == -np.inf:
-        return np.zeros_like(voice), np.zeros_like(target), noise
-    return voice, target, noise * gain_to_ratio(voice, noise, snr_db)
+        return np.zeros_like(voice), np.zeros_like(target), noise, snr_db
+    if power(voice) < SILENT_POWER:
+        return voice, target, noise, -np.inf
+    if power(noise) < SILENT_POWER:
+        return voice, target, noise, np.inf
+    return voice, target, noise * gain_to_ratio(voice, noise, snr_db), snr_db

@@ -7,6 +7,7 @@ training: they make more variety than the world has, because the recordings are 
 from dataclasses import dataclass
 from typing import Any
 
+from ...runtime.errors import HearloopError
 from .limits import check_limits
 
 
@@ -14,7 +15,7 @@ from .limits import check_limits
 class Variation:
     """How voices, noises and microphones differ from their recordings; part of every recipe.
 
-    Raises HearloopError if a value is out of the range that the unit in its name allows.
+    Raises HearloopError if a value is out of the range that the unit in its name allows, or does not fit another one.
     """
 
     level_dbfs: tuple[float, float] = (-45.0, -10.0)
@@ -36,6 +37,11 @@ class Variation:
 
     def __post_init__(self) -> None:
         check_limits(self)
+        if self.babble_share > 0 and self.babble_talkers[0] < 1:
+            raise HearloopError(
+                f"{type(self).__name__}: babble_talkers is {self.babble_talkers}; expected at least 1 with a "
+                f"babble_share of {self.babble_share:g}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +128,15 @@ class SceneRecipe(Variation):
     turned_share: float = 0.0
     ear_mismatch_db: float = 1.0
     target_talkers: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        most_db = (self.snr_db[1] - self.snr_db[0]) / 2
+        if not 0 <= self.spread_db <= most_db:
+            raise HearloopError(
+                f"SceneRecipe: spread_db is {self.spread_db:g}; expected 0 to {most_db:g}, half the width of snr_db "
+                f"{self.snr_db}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

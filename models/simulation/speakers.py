@@ -7,7 +7,8 @@ from pathlib import Path
 from ...runtime.errors import AudioError
 
 FILE_NAMES = (
-    re.compile(r"^(?P<speaker>\d+)[-_]\d+[-_]\d+"),  # LibriSpeech, LibriTTS: 1034-121119-0000
+    # LibriSpeech, LibriTTS: 1034-121119-0000; but not a date, 2024-01-05
+    re.compile(r"^(?!(19|20)\d\d[-_](0[1-9]|1[0-2])[-_](0[1-9]|[12]\d|3[01])(?!\d))(?P<speaker>\d+)[-_]\d+[-_]\d+"),
     re.compile(r"^(?P<speaker>[ps]\d{3})_\d+"),  # VCTK: p225_001_mic1
     re.compile(r"(?P<speaker>reader_\d+)"),  # DNS: book_00000_chp_0009_reader_06709_0
 )

@@ -3,12 +3,16 @@
 In every set, item i of a kind depends on the seed, i and the recordings alone: a shorter set begins a longer one.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
+from ...runtime.errors import AudioError
 from .corpus import SAMPLE_RATE, Corpus
 from .echoes import EchoScene, EchoSimulator
+from .levels import SILENT_POWER, power
 from .material import Material
 from .mixture import Mixture, Simulator
 from .pairs import Pair, PairSimulator
@@ -24,6 +28,8 @@ VALIDATION_ROOMS = 20
 CONVERSATION_SECONDS, SCENE_SECONDS, ECHO_SECONDS = 60.0, 5.0, 8.0
 SILENT_FROM_S, SILENT_TO_S = 1.5, 3.5
 CLEAN_LEVELS_DBFS = (-35.0, -20.0)
+DRAWS = 100  # until voice and noise sound
+Sound = TypeVar("Sound")
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,17 @@ class ValidationSet:
 def validation_set(speech: Corpus, noise: Corpus, mixtures: int = 120, clean: int = 24) -> ValidationSet:
     """Mixtures of 4 s at -5..15 dB, the same number in each band of 5 dB, and clean voices.
 
-    Mixture i depends on the seed, i and the corpora alone, so a shorter set is the beginning of a longer one.
+    Mixture i depends on the seed, i and the corpora alone, so a shorter set is the beginning of a longer one. Where the
+    voice or the noise is silent, others are drawn; raises AudioError if all are.
     """
     length = int(SECONDS * SAMPLE_RATE)
     simulator = Simulator(VALIDATION, speech, noise, _rooms())
     noisy = []
     for index in range(mixtures):
         rng = np.random.default_rng([SEED, index])
-        noisy.append(simulator.mixture(rng, length, float(rng.uniform(*SNR_BANDS_DB[index % len(SNR_BANDS_DB)]))))
+        snr_db = float(rng.uniform(*SNR_BANDS_DB[index % len(SNR_BANDS_DB)]))
+        drawn = (simulator.mixture(rng, length, snr_db) for _ in range(DRAWS))
+        noisy.append(_first(mixture for mixture in drawn if np.isfinite(mixture.snr_db)))
     return ValidationSet(tuple(noisy), tuple(_clean_voice(speech, index, length) for index in range(clean)))
 
 
@@ -76,9 +85,9 @@ def pair_validation_set(
     material: Material,
     overlap: int = 120,
     in_rooms: int = 30,
-    alone: int = 20,
+    alone: int = 100,
     silence: int = 10,
-    conversations: int = 4,
+    conversations: int = 16,
 ) -> PairValidationSet:
     """The set for separation; raises AudioError if there are not two speakers."""
     rooms, speech, noise = _rooms(), material.speech, material.noise
@@ -170,7 +179,14 @@ def _generator(kind: int, index: int) -> np.random.Generator:
 
 def _clean_voice(speech: Corpus, index: int, length: int) -> Mixture:
     rng = np.random.default_rng([SEED, 1, index])
-    voice = speech.draw(rng, length)
+    drawn = (speech.draw(rng, length) for _ in range(DRAWS))
+    voice = _first(voice for voice in drawn if power(voice) >= SILENT_POWER)
     gain = 10 ** (rng.uniform(*CLEAN_LEVELS_DBFS) / 20) / np.sqrt(np.mean(voice**2))
     voice = voice * np.float32(min(gain, 0.99 / np.max(np.abs(voice))))
     return Mixture(voice, voice, np.inf, "clean")
+
+
+def _first(sounding: Iterator[Sound]) -> Sound:
+    for found in sounding:
+        return found
+    raise AudioError(f"voice or noise is silent in {DRAWS} pieces of {SECONDS:g} s; expected recordings that sound")

@@ -31,6 +31,12 @@ def test_what_is_alike_only_between_talkers_is_always_wrong():
     assert equal_error_interval(-likeness_of(np.eye(8)[talkers]), talkers).mean == 100
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_looks_that_are_all_equally_alike_are_right_half_of_the_time(seed):
+    talkers = np.random.default_rng(seed).permutation(np.arange(100) % 20)
+    assert equal_error_interval(np.ones((100, 100)), talkers).mean == 50
+
+
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 99), noise=st.floats(0.1, 2))
 def test_neither_the_scale_nor_the_order_of_looks_matters(seed, noise):
@@ -56,4 +62,5 @@ def test_the_interval_is_that_of_other_talkers():
 
 
 def test_one_talker_alone_cannot_be_confused_with_anybody():
-    assert np.isnan(equal_error_interval(np.ones((4, 4)), np.zeros(4, int)).mean)
+    for looks in (1, 4):
+        assert np.isnan(equal_error_interval(np.ones((looks, looks)), np.zeros(looks, int)).mean)

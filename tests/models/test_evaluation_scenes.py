@@ -44,6 +44,28 @@ def test_one_gain_for_both_ears_keeps_the_direction_and_silence_has_none():
     assert np.isnan(itd_error_us(ears, 0 * ears))
 
 
+def test_a_silent_ear_is_the_largest_error_where_the_target_sounds_at_both():
+    ears = at_two_ears(noise(5, 8000), 5, 7)
+    assert itd_error_us(ears * [[1], [0]], ears) == itd_error_us(0 * ears, ears) == 2000
+    assert np.isnan(itd_error_us(ears, ears * [[0], [1]]))
+
+
+def test_delays_between_samples_are_those_of_the_whole_interpolated_correlation(monkeypatch):
+    inverse, lengths = np.fft.irfft, []
+    monkeypatch.setattr(np.fft, "irfft", lambda spectrum, size: lengths.append(size) or inverse(spectrum, size))
+    for seed, delay in enumerate((0.25, -3.6, 7.9)):
+        spectrum = np.fft.rfft(noise(seed, 8000))
+        late = inverse(spectrum * np.exp(-2j * np.pi * np.arange(4001) * delay / 8000), 8000)
+        ears = np.stack([inverse(spectrum, 8000), late]).astype(np.float32) + noise(seed + 9, 2, 8000) / 3
+        left, right = np.fft.rfft(ears, 16000)
+        cross = right * np.conj(left)
+        whole = inverse(cross / np.abs(cross), 16000 * 16)
+        near = np.concatenate([whole[-256:], whole[:257]])
+        assert interaural_delay_s(ears) == pytest.approx((np.argmax(near) - 256) / 256000, abs=1e-6)
+        assert interaural_delay_s(ears) == pytest.approx(delay / 16000, abs=5e-6)
+    assert max(lengths, default=0) <= 16000  # a recording of minutes, interpolated as a whole, takes gigabytes
+
+
 def test_leakage_is_the_level_in_the_pauses_alone():
     target, other = noise(6, 32000), noise(7, 32000)
     target[8000:24000] = 0

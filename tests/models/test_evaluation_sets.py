@@ -1,6 +1,7 @@
 """Whole evaluations of separation and of a chosen voice, by systems whose figures are known beforehand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ pytest.importorskip("pesq", reason="pesq is not installed")
 pytest.importorskip("pystoi", reason="pystoi is not installed")
 
 from hearloop.models.evaluation.evaluate import ALL, evaluate
-from hearloop.models.evaluation.recordings import of_pairs, of_scenes, read_folder, sexes_of
+from hearloop.models.evaluation.recordings import FOLDERS, of_pairs, of_scenes, read_folder, sexes_of
 from hearloop.models.evaluation.report import as_json, markdown
 from hearloop.models.evaluation.systems import common_task
 from hearloop.models.simulation.pairs import Pair
@@ -88,6 +89,9 @@ def test_pairs_are_grouped_by_how_far_their_pitches_are_apart(pairs, semitones, 
     pair = Pair(sources.sum(0), sources, 0.0, np.inf, (0, 1), "overlap")
     groups = of_pairs(PairValidationSet((pair,), (), (), (), ()))[0].groups
     assert (groups[1:] or ("",)) == (expected,)
+    talk = replace(pair, kind="conversation")
+    groups = of_pairs(PairValidationSet((), (), (), (), (talk,)))[0].groups
+    assert groups == (("conversation", f"conversation, {expected}") if expected else ("conversation",))
 
 
 def test_talkers_that_change_places_three_times_in_a_minute_are_counted(pairs):
@@ -161,7 +165,12 @@ def test_a_clean_look_is_another_one(starter, scenes):
 def test_everything_is_in_the_json(scenes):
     results = evaluate([Oracle("ideal", "target", scenes, lambda item: item.target)], scenes)
     told = json.loads(json.dumps(as_json(results), allow_nan=False))
-    assert told[1]["bands"]["all"]["wrong_talker_percent"] == {"mean": 0, "low": 0, "high": 0, "count": 3}
+    assert told[1]["bands"]["all"]["wrong_talker_percent"] == {
+        "mean": 0,
+        "low": 0,
+        "high": pytest.approx(56.2, abs=0.1),
+        "count": 3,
+    }
     assert len(told[1]["points"]["leakage_db"]) == 2
 
 
@@ -201,6 +210,24 @@ def test_a_folder_with_looks_is_measured_for_a_target(tmp_path, scenes):
     assert means(result)["leakage_db"] < -60
     assert means(result)["reopening_s"] == 0
     assert "wrong_talker_percent" not in result.bands[ALL]  # nobody says who else speaks
+
+
+@pytest.mark.parametrize(
+    ("task", "part", "channels", "message"),
+    [
+        ("separate", "noisy", 2, r"noisy/0\.wav: has 2 channel\(s\) of 2000 samples; expected sound in 1$"),
+        ("separate", "talker2", 2, r"talker2/0\.wav: has 2 channel"),
+        ("target", "noisy", 1, r"noisy/0\.wav: has 1 channel\(s\) of 2000 samples; expected sound in 2$"),
+        ("target", "look", 1, r"look/0\.wav: has 1 channel"),
+        ("enhance", "clean", 3, r"clean/0\.wav: has 3 channel\(s\) .*; expected sound in 1 or 2$"),
+    ],
+)
+def test_a_file_with_channels_that_do_not_fit_the_task_is_named(tmp_path, task, part, channels, message):
+    for each in ("noisy", *FOLDERS[task]):
+        usual = {"enhance": 1, "separate": 1, "target": 2}[task]
+        write(tmp_path, each, 0, np.zeros((channels if each == part else usual, 2000)))
+    with pytest.raises(AudioError, match=message):
+        read_folder(tmp_path, task)
 
 
 def test_systems_of_different_tasks_are_named():

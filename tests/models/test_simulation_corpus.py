@@ -63,6 +63,16 @@ def test_an_unreadable_file_is_named(tmp_path):
         read_folder(tmp_path)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_a_file_that_is_not_finite_is_named(tmp_path, value, rate):
+    audio = sine(0.1, rate)
+    audio[100] = value
+    soundfile.write(tmp_path / "broken.wav", audio, rate, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"broken\.wav: holds samples that are not finite"):
+        read_folder(tmp_path)
+
+
 def corpus_of(*recordings):
     starts = np.cumsum([0, *[len(recording) for recording in recordings]])
     return Corpus(np.concatenate(recordings).astype(np.int16), starts, [str(i) for i in range(len(recordings))])

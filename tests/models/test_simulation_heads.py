@@ -185,6 +185,51 @@ def test_what_a_file_lacks_is_named(tmp_path):
         read_heads(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fs": 0}, r"x\.npz: the sampling rate is 0 Hz; expected more than 0"),
+        ({"fs": []}, r"x\.npz: not readable"),
+        ({"azimuth": np.zeros(5)}, "72, 72 and 5|5, 72 and 72|72, 5"),
+    ],
+)
+def test_an_archive_with_values_that_make_no_sense_is_named(tmp_path, changes, message):
+    azimuth, elevation, responses = parts()
+    np.savez(tmp_path / "x.npz", **{"ir": responses, "azimuth": azimuth, "elevation": elevation, "fs": 16000} | changes)
+    with pytest.raises(AudioError, match=message):
+        read_head(tmp_path / "x.npz")
+
+
+def test_an_archive_may_hold_columns(tmp_path):
+    azimuth, elevation, responses = parts()
+    columns = {"azimuth": azimuth[:, np.newaxis], "elevation": elevation[:, np.newaxis], "fs": [[16000.0]]}
+    np.savez(tmp_path / "x.npz", ir=responses, **columns)
+    assert read_head(tmp_path / "x.npz").azimuth_deg == pytest.approx(azimuth)
+
+
+def test_an_archive_that_is_cut_or_none_is_named(tmp_path):
+    azimuth, elevation, responses = parts()
+    np.savez(tmp_path / "whole.npz", ir=responses, azimuth=azimuth, elevation=elevation, fs=16000)
+    whole = (tmp_path / "whole.npz").read_bytes()
+    for name, content in (("empty", b""), ("cut", whole[: len(whole) // 2])):
+        (tmp_path / f"{name}.npz").write_bytes(content)
+        with pytest.raises(AudioError, match=rf"{name}\.npz: not readable"):
+            read_head(tmp_path / f"{name}.npz")
+    with open(tmp_path / "one.npz", "wb") as file:
+        np.save(file, responses)
+    with pytest.raises(AudioError, match=r"one\.npz: holds one array without a name"):
+        read_head(tmp_path / "one.npz")
+
+
+def test_a_sofa_file_has_as_many_places_as_responses(tmp_path):
+    write_sofa(tmp_path / "a.sofa")
+    with h5py.File(tmp_path / "a.sofa", "a") as file:
+        del file["SourcePosition"]
+        file["SourcePosition"] = np.array([[0.0, 0.0, 1.2]])
+    with pytest.raises(AudioError, match=r"a\.sofa: has 1 source positions of 72 responses; expected as many"):
+        read_head(tmp_path / "a.sofa")
+
+
 def test_heads_are_read_at_a_frontal_gain_of_one(tmp_path):
     azimuth, elevation, responses = parts()
     np.savez(tmp_path / "loud.npz", ir=50 * responses, azimuth=azimuth, elevation=elevation, fs=16000)

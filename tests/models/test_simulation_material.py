@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from hearloop.models.simulation.corpus import Corpus, read_folder
+from hearloop.models.simulation.corpus import Corpus, read_folder, read_manifest
 from hearloop.models.simulation.echoes import EchoSimulator
 from hearloop.models.simulation.looks import LookSimulator
 from hearloop.models.simulation.material import Material, check_disjoint, read_manifest_material, read_material
@@ -34,6 +34,10 @@ from hearloop.runtime.errors import AudioError, HearloopError
         ("anna/monday.wav", "anna"),
         ("anna/2024/monday.wav", "2024"),
         ("monday.wav", "monday"),
+        ("anna/2024-01-05.wav", "anna"),
+        ("anna/1999_12_31_evening.wav", "anna"),
+        ("1993/147149/1993-147149-0006.flac", "1993"),
+        ("2001/12/2001-12-0006.flac", "2001"),
     ],
 )
 def test_speakers_are_told_by_how_collections_are_laid_out(path, speaker):
@@ -52,8 +56,20 @@ def test_a_folder_as_it_comes_gives_its_speakers_and_each_noise_is_its_own(tmp_p
         write(tmp_path / "noise" / "tr" / f"{name}.wav", 10 + index)
     material = read_material(tmp_path / "speech", tmp_path / "noise")
     assert material.speech.groups == ["19", "19", "26"]
-    assert material.noise.groups == ["office", "street"]
+    assert material.noise.groups == ["tr/office", "tr/street"]
     assert material.heads == ()
+
+
+def test_noises_of_one_name_in_different_folders_are_different_recordings(tmp_path):
+    for index, name in enumerate(("a/anna/x", "b/bert/y", "m/street/001", "n/car/001")):
+        write(tmp_path / f"{name}.wav", index)
+    check_disjoint(
+        Material(read_folder(tmp_path / "a"), read_folder(tmp_path / "m", "noise")),
+        Material(read_folder(tmp_path / "b"), read_folder(tmp_path / "n", "noise")),
+    )
+    table = tmp_path / "table.csv"
+    table.write_text(f"path,split,kind,group\nm/street/001.wav,,noise,\n{tmp_path}/n/car/001.wav,,noise,mine\n")
+    assert sorted(read_manifest(table, "", "noise").groups) == ["m/street/001", "mine"]
 
 
 def test_so_many_hours_of_a_folder_are_an_always_equal_choice_of_its_files(tmp_path):
@@ -134,6 +150,15 @@ def test_the_starter_says_that_it_is_only_to_try_things_and_is_always_the_same(s
         (PairRecipe, {"babble_talkers": (2.5, 4)}, "PairRecipe: babble_talkers .* expected whole numbers"),
         (SceneRecipe, {"look_s": (-1, 5)}, r"look_s is \(-1, 5\); expected 0 to 120"),
         (SceneRecipe, {"noise_directions": (0, 5)}, "noise_directions .* expected 1 to 256"),
+        (SceneRecipe, {"snr_db": (0, 5)}, r"SceneRecipe: spread_db is 5; expected 0 to 2\.5, half the width of snr_db"),
+        (SceneRecipe, {"spread_db": -1.0}, "spread_db is -1; expected 0 to 10"),
+        (SceneRecipe, {"frontal_deg": -5.0}, r"frontal_deg is -5\.0; expected 0 to 180"),
+        (SceneRecipe, {"elsewhere_deg": 200.0}, r"elsewhere_deg is 200\.0; expected 0 to 180"),
+        (
+            Recipe,
+            {"babble_talkers": (0, 2)},
+            r"babble_talkers is \(0, 2\); expected at least 1 with a babble_share of 0",
+        ),
         (EchoRecipe, {"saturation_drive": (0.1, float("nan"))}, "saturation_drive .* expected 0.01 to 100"),
     ],
 )

@@ -90,6 +90,15 @@ def test_a_clean_mixture_equals_its_target_and_an_absent_voice_leaves_none():
     assert power(absent.noisy) > 0
 
 
+@pytest.mark.parametrize(("silent", "snr_db", "kind"), [("noise", np.inf, "clean"), ("speech", -np.inf, "noise")])
+def test_a_mixture_with_a_silent_recording_says_that_it_has_no_noise_or_no_voice(silent, snr_db, kind):
+    made = simulator()
+    getattr(made.sources, silent).samples[:] = 0
+    mixture = made.mixture(np.random.default_rng(3), LENGTH, 5.0)
+    assert (mixture.snr_db, mixture.kind) == (snr_db, kind)
+    assert np.array_equal(mixture.noisy, mixture.target) == (silent == "noise")
+
+
 def test_the_same_generator_gives_the_same_mixture_and_another_another():
     rooms = simulate_rooms(np.random.default_rng(0), 2)
     first, same, other = (

@@ -10,7 +10,6 @@ from torch import nn
 from ....runtime.errors import HearloopError
 from ...evaluation.ratio import si_sdr
 from ...frontend import enhance
-from ...simulation.corpus import SAMPLE_RATE
 from ...simulation.material import Material
 from ...simulation.mixture import Simulator
 from ...simulation.rooms import simulate_rooms
@@ -50,7 +49,9 @@ class Enhance(Task):
             "clean_si_sdr_db": [si_sdr(y, x.target) for y, x in zip(kept, clean, strict=True)],
         }
         if self.with_pesq:
-            measures["pesq_wb"] = [_pesq_wb(y, x.target) for y, x in pairs]
+            from ...evaluation.pesq_wb import pesq_wb  # needs an extra that only a selection by PESQ needs
+
+            measures["pesq_wb"] = [pesq_wb(y, x.target) for y, x in pairs]
         return measures
 
 
@@ -64,12 +65,3 @@ class EnhanceLoss(ItemLoss):
     def forward(self, network: nn.Module, items: torch.Tensor) -> torch.Tensor:
         mixture, targets = items[:, 0], items[:, 1:]
         return self.distance(enhance(network, mixture[:, None]), targets, mixture)
-
-
-def _pesq_wb(estimate: np.ndarray, target: np.ndarray) -> float:
-    from pesq import NoUtterancesError, pesq  # an extra of its own: only a selection by PESQ needs it
-
-    try:
-        return float(pesq(SAMPLE_RATE, target, estimate, "wb"))
-    except NoUtterancesError:
-        return float("nan")
