@@ -1,6 +1,5 @@
 """Write a PyTorch model as a bundle: graph, description, golden vectors; verified first."""
 
-import copy
 import hashlib
 import os
 import tempfile
@@ -14,9 +13,10 @@ import torch
 from torch import nn
 
 from ..runtime.bundle import load_bundle
-from ..runtime.bundle_info import BundleInfo
+from ..runtime.bundle_info import BundleInfo, check_json
 from ..runtime.golden import Golden
 from ..runtime.windows import window_pair
+from .check import checked_copy, initial_values
 from .macs import macs_per_step
 from .onnx import export_graph, input_ports, output_port
 from .rings import state_ports
@@ -48,7 +48,8 @@ def export_bundle(
         `extra_inputs`, a tuple of ports that give the shape of one step, and `forward(spectrum, *extra, state)`. An
         input with the role "reference" is another spectrum; one with the role "embedding" has no time. If `window` is
         None, the model works on samples, [B, C, T, frame], and says `frame` and `lookahead`. A model of spectra whose
-        layers look ahead says by how many frames its output is late, `lookahead_frames`.
+        layers look ahead says by how many frames its output is late, `lookahead_frames`. Parameters and states are
+        float32; a state keeps its shape, and begins with one finite value everywhere, zero or another.
     path : str or Path
         Where to write; the folder must exist.
     name : str
@@ -66,10 +67,11 @@ def export_bundle(
     ExportError
         If the model cannot be exported or its graph computes something else; nothing is written.
     BundleError
-        If the description of the model is not a valid one; nothing is written.
+        If the description of the model is not a valid one, or not plain JSON; nothing is written.
     """
     path = Path(path)
-    model = copy.deepcopy(model).cpu().eval()
+    check_json({"name": name, "license": license, "training": training, "quality": quality, "comment": comment})
+    model = checked_copy(model)
     graph = export_graph(model)
     verify(model, graph)
     info = _describe(model, graph, name, license, training or {}, quality or (), comment)
@@ -123,7 +125,7 @@ def _describe(
         window=model.window,
         inputs=input_ports(model),
         outputs=(output_port(model),),
-        states=state_ports(graph),
+        states=state_ports(graph, initial_values(model)),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         macs_per_frame=macs_per_step(graph),
         license=license,

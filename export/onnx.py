@@ -88,14 +88,19 @@ class Step(nn.Module):
     def output_names(self) -> list[str]:
         return [self.output.name, *(f"state.{path}.next" for path in self.paths)]
 
+    def frame(self) -> tuple[torch.Tensor, ...]:
+        """Noise for every port, and the initial state."""
+        return (*(torch.randn(port.shape) for port in self.ports), *flatten_state(self.structure).values())
+
     def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         inputs, states = values[: len(self.ports)], values[len(self.ports) :]
         state = unflatten_state(self.structure, dict(zip(self.paths, states, strict=True)))
         enhanced, following = self.model(*inputs, state)
         flat = flatten_state(following)
-        if list(flat) != self.paths:
+        if flat.keys() != set(self.paths):
             raise ExportError(f"the next state has the tensors {list(flat)}, the initial state {self.paths}")
-        return enhanced, *flat.values()
+        # What is an input as well, or is given twice, needs a name of its own in the graph.
+        return tuple(value.clone() for value in (enhanced, *(flat[path] for path in self.paths)))
 
 
 def export_graph(model: nn.Module, rings: bool = True) -> onnx.ModelProto:
@@ -114,8 +119,7 @@ def export_graph(model: nn.Module, rings: bool = True) -> onnx.ModelProto:
         If PyTorch cannot trace the model or express it in ONNX.
     """
     step = Step(model)
-    inputs = (*(torch.randn(port.shape) for port in step.ports), *flatten_state(step.structure).values())
-    graph = trace(step, inputs, step.input_names, step.output_names, type(model).__name__)
+    graph = trace(step, step.frame(), step.input_names, step.output_names, type(model).__name__)
     return emit_entries(graph, [f"state.{path}" for path in ring_paths(step.structure)]) if rings else graph
 
 
@@ -142,18 +146,23 @@ def trace(
                 custom_translation_table=translations(),
                 verbose=False,
             )
-    except ExportError:
-        raise
+            assert program is not None  # it is None only where a file name is given
+            graph = program.model_proto
+            define_functions(graph)
+            folded = optimizer.optimize(
+                graph, inline=False, input_size_limit=FOLD_LIMIT_BYTES, output_size_limit=FOLD_LIMIT_BYTES
+            )
+            return simplify(folded)
     except Exception as error:  # the exporter lets through whatever goes wrong inside it
-        first_line = str(error).strip().splitlines()[0]
-        raise ExportError(f"{who} cannot be exported: {first_line}") from error
-    assert program is not None  # it is None only where a file name is given
-    graph = program.model_proto
-    define_functions(graph)
-    folded = optimizer.optimize(
-        graph, inline=False, input_size_limit=FOLD_LIMIT_BYTES, output_size_limit=FOLD_LIMIT_BYTES
-    )
-    return simplify(folded)
+        raise ExportError(f"{who} cannot be exported: {failure(error)}") from error
+
+
+def failure(error: BaseException) -> str:
+    """What went wrong, in a line: the exporter wraps it in reports of its own, one in the other."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager

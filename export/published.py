@@ -140,6 +140,7 @@ def export_published(
     license: str | None = None,
     comment: str = "",
     config: Mapping[str, Any] | None = None,
+    bundle_name: str | None = None,
 ) -> BundleInfo:
     """Export a published system with the weights of its authors.
 
@@ -158,6 +159,8 @@ def export_published(
     comment : str
     config : mapping, optional
         Sizes under the authors' names, where they are not the published ones.
+    bundle_name : str, optional
+        By default that of the output file.
 
     Raises
     ------
@@ -173,7 +176,7 @@ def export_published(
     info = write(
         model,
         output,
-        name=output.stem,
+        name=bundle_name or output.stem,
         license=license or published.license,
         training={"weights": "as published by the authors", "system": name},
         comment=comment,

@@ -15,11 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..models.published import selective  # noqa: F401 (defines the operator of PyTorch that is translated)
 from ..models.published.recording import Recording
 from ..runtime.bundle import load_bundle
-from ..runtime.bundle_info import BundleInfo, Port
+from ..runtime.bundle_info import BundleInfo, Port, check_json
 from .bundle import SAMPLE_RATE, write
 from .excitation import excitation
 from .functions import DOMAIN, define_functions
-from .onnx import MEANINGS, OPSET, ExportError
+from .onnx import MEANINGS, OPSET, ExportError, failure
 
 LEAD = 512  # samples
 TOLERANCE = 1e-3  # of the standard deviation: many layers of norms over a whole recording, in another order of sums
@@ -46,7 +46,10 @@ def export_recording(
     ------
     ExportError
         If PyTorch cannot express the network in ONNX, or the graph computes something else; nothing is written.
+    BundleError
+        If the facts or the comment are not plain JSON; nothing is written.
     """
+    check_json({"name": name, "license": license, "training": training, "comment": comment})
     model.cpu().eval()
     graph = _trace(model)
     _verify(model, graph)
@@ -100,8 +103,7 @@ def _trace(model: Recording) -> onnx.ModelProto:
                 custom_opsets={DOMAIN.domain: DOMAIN.version},
             )
     except Exception as error:  # the exporter lets through whatever goes wrong inside it
-        first_line = str(error).strip().splitlines()[0]
-        raise ExportError(f"{type(model).__name__} cannot be exported: {first_line}") from error
+        raise ExportError(f"{type(model).__name__} cannot be exported: {failure(error)}") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     graph = onnx.load_from_string(file.getvalue())

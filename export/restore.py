@@ -34,7 +34,7 @@ def restored(name_or_path: str | Path) -> nn.Module | None:
         return None
     try:
         model = build(name, **config)
-    except TypeError as error:  # what a file says is not to be trusted
+    except Exception as error:  # what a file says is not to be trusted, and sizes can be wrong in many ways
         raise ExportError(f"{name_or_path}: says that it was made of {name} with {config} ({error})") from error
     restore(model, name_or_path)
     return model

@@ -5,7 +5,7 @@ every frame. Where the order of the entries does not matter, whoever holds the s
 oldest.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import onnx
 from onnx import helper, numpy_helper
@@ -52,8 +52,11 @@ def emit_entries(model: onnx.ModelProto, states: Iterable[str]) -> onnx.ModelPro
     return simplify(model)
 
 
-def state_ports(model: onnx.ModelProto) -> tuple[State, ...]:
-    """The states of a step: the inputs `state.<path>`, each with its next value, or the new entry if it is a ring."""
+def state_ports(model: onnx.ModelProto, initial: Mapping[str, float] | None = None) -> tuple[State, ...]:
+    """The states of a step: the inputs `state.<path>`, each with its next value, or the new entry if it is a ring.
+
+    `initial` says by name what they are filled with to begin with, where it is not zero.
+    """
     shapes = {
         item.name: tuple(size.dim_value for size in item.type.tensor_type.shape.dim)
         for item in (*model.graph.input, *model.graph.output)
@@ -63,5 +66,5 @@ def state_ports(model: onnx.ModelProto) -> tuple[State, ...]:
         pairs = enumerate(zip(shapes[name], shapes[f"{name}.next"], strict=True))
         axis = next((axis for axis, (whole, given) in pairs if whole != given), None)
         kind = "carry" if axis is None else "ring"
-        states.append(State(name, f"{name}.next", shapes[name], kind, axis=axis))
+        states.append(State(name, f"{name}.next", shapes[name], kind, (initial or {}).get(name, 0.0), axis))
     return tuple(states)

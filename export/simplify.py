@@ -97,6 +97,7 @@ def _without_views(
         if shapes[source] == shapes[name] and source in produced and source not in outputs:
             kept = [_rename(node, source, name) for node in kept]
             root = {key: name if value == source else value for key, value in root.items()}
+            reshaped = {(name if key == source else key, shape): view for (key, shape), view in reshaped.items()}
             produced.add(name)
         else:
             kept.append(_reshape(source, name, shapes[name], constants))

@@ -12,6 +12,7 @@ from torch import nn
 from ..models.frontend import Stft
 from ..runtime.bundle_info import Port
 from ..runtime.state_ring import StateRing
+from .check import initial_values
 from .excitation import excitation
 from .onnx import ExportError, input_ports
 from .rings import state_ports
@@ -51,14 +52,18 @@ def _signal(model: nn.Module, channels: int, frames: int, seed: int = 0) -> torc
     return audio.unflatten(-1, (frames, frame)) if model.window is None else Stft(str(model.window)).analysis(audio)[0]
 
 
-def run_steps(graph: onnx.ModelProto, inputs: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray:
-    """Run a step frame by frame in ONNX Runtime from the initial state (zeros).
+def run_steps(
+    graph: onnx.ModelProto, inputs: Iterable[Mapping[str, np.ndarray]], initial: Mapping[str, float] | None = None
+) -> np.ndarray:
+    """Run a step frame by frame in ONNX Runtime from the initial state.
 
     Parameters
     ----------
     graph : ModelProto
     inputs : iterable of mapping of str to ndarray
         For each frame, what goes in besides the state.
+    initial : mapping of str to float, optional
+        What each state is filled with to begin with; zero if not given.
 
     Returns
     -------
@@ -69,9 +74,9 @@ def run_steps(graph: onnx.ModelProto, inputs: Iterable[Mapping[str, np.ndarray]]
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     outputs = [item.name for item in session.get_outputs()]
     (output,) = (name for name in outputs if not name.startswith("state."))
-    states = state_ports(graph)
+    states = state_ports(graph, initial)
     rings = {port.name: StateRing(port) for port in states if port.kind == "ring"}
-    state = {port.name: np.zeros(port.shape, np.float32) for port in states}
+    state = {port.name: np.full(port.shape, port.initial, np.float32) for port in states}
     state |= {name: ring.memory for name, ring in rings.items()}
     given = []
     for frame in inputs:
@@ -109,7 +114,8 @@ def verify(model: nn.Module, graph: onnx.ModelProto, frames: int = FRAMES, toler
             steps.append(enhanced)
     who = type(model).__name__
     in_steps = _compare(torch.cat(steps, dim=2).numpy(), expected, tolerance, f"{who} run frame by frame", who)
-    found = run_steps(graph, ({name: value.numpy() for name, value in frame.items()} for frame in by_frame))
+    frames_of_arrays = ({name: value.numpy() for name, value in frame.items()} for frame in by_frame)
+    found = run_steps(graph, frames_of_arrays, initial_values(model))
     return max(in_steps, _compare(found, expected, tolerance, "the exported graph", who))
 
 

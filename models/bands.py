@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from ..runtime.errors import HearloopError
+
 
 def erb_filters(bands_in: int, bands_out: int, sample_rate: int) -> torch.Tensor:
     """Overlapping triangular filters that gather evenly spaced bands into fewer, evenly spaced on the ERB scale.
@@ -12,7 +14,14 @@ def erb_filters(bands_in: int, bands_out: int, sample_rate: int) -> torch.Tensor
     Returns
     -------
     Tensor, float32, shape (bands_in, bands_out); each column sums to one.
+
+    Raises
+    ------
+    HearloopError
+        Unless there are two bands at least, and no more than evenly spaced ones.
     """
+    if not 2 <= bands_out <= bands_in:
+        raise HearloopError(f"bands is {bands_out}, expected 2 to {bands_in}: they are made of {bands_in}")
     centres_hz = (np.arange(bands_in) + 0.5) * sample_rate / 2 / bands_in
     erb_number = 21.4 * np.log10(1 + 0.00437 * centres_hz)
     # Where ERBs are narrower than the input bands, one band more per filter is the least that keeps them apart.

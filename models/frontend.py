@@ -64,7 +64,9 @@ class Stft(nn.Module):
 @cache
 def stft_on(device: torch.device, window: str) -> Stft:
     """The front end on a device, once and for all: a step of training that copies windows there cannot be recorded."""
-    return Stft(window).to(device)
+    # It outlasts the call: made in inference mode, it could not be trained through later.
+    with torch.inference_mode(False):
+        return Stft(window).to(device)
 
 
 def enhance(model: nn.Module, audio: torch.Tensor, *given: torch.Tensor) -> torch.Tensor:

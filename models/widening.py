@@ -6,9 +6,14 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from .streaming.recurrent import FrequencyGRU
+from .streaming.frame_attention import FrameAttention
+from .streaming.recurrent import FrequencyGRU, FrequencyLSTM
+from .target.gridnet import Steering
+from .whereabouts import Whereabouts
 
-GATES, DIRECTIONS = 3, 2
+GATES = {nn.GRU: 3, nn.LSTM: 4}
+DIRECTIONS = 2
+PAIR = 2  # a scale and a shift, or what is listened for and what is looked for
 
 
 def widened(model: nn.Module, held: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -23,34 +28,55 @@ def widened(model: nn.Module, held: Mapping[str, torch.Tensor]) -> dict[str, tor
     Parameters
     ----------
     model : nn.Module
-        Of linear layers, convolutions, GRUs of one layer and norms.
+        Of linear layers, convolutions, GRUs and LSTMs of one layer, attention between frames, and norms.
     held : mapping of names to tensors
         Those of which no size is larger than that in the model, and others, which stay as they are.
     """
     owners = dict(model.named_modules())
-    joined, normed = _after(model, FrequencyGRU), _before(model, nn.LayerNorm)
+    (outputs, inputs), normed = _parts(model), _normed(model)
     weights = dict(held)
     for name, own in model.state_dict().items():
         value = held.get(name)
         if value is None or value.ndim != own.ndim or value.shape == own.shape:
             continue
-        if all(few <= many for few, many in zip(value.shape, own.shape, strict=True)):
-            owner = owners[name.rpartition(".")[0]]
-            weights[name] = _among(own, value, owner, owner in joined, owner in normed)
+        owner = owners[name.rpartition(".")[0]]
+        parts = outputs.get(owner, 1), inputs.get(owner, 1)
+        smaller = all(few <= many for few, many in zip(value.shape, own.shape, strict=True))
+        if smaller and len(value) % parts[0] == 0:
+            weights[name] = _among(own, value, owner, parts, owner in normed)
     return weights
 
 
-def _among(own: torch.Tensor, value: torch.Tensor, owner: nn.Module, joined: bool, normed: bool) -> torch.Tensor:
-    """The weights `value` among those of a wider layer."""
+def _parts(model: nn.Module) -> tuple[dict[nn.Module, int], dict[nn.Module, int]]:
+    """In how many equal parts the outputs of a layer lie, and its inputs, each of which grows; where it is not one."""
+    outputs: dict[nn.Module, int] = {}
+    inputs: dict[nn.Module, int] = {}
+    for earlier, later in _neighbours(model):
+        if isinstance(earlier, FrequencyGRU | FrequencyLSTM):
+            inputs[later] = DIRECTIONS
+    for layer in model.modules():
+        if isinstance(layer, nn.GRU | nn.LSTM):
+            outputs[layer] = GATES[type(layer)]
+        elif isinstance(layer, FrameAttention):
+            for vectors in (layer.query, layer.key, layer.value):
+                outputs |= {vectors.linear: layer.heads, vectors.norm: layer.bands}
+            inputs[layer.linear], outputs[layer.norm] = layer.heads, layer.bands
+        elif isinstance(layer, Steering):
+            outputs |= {part: PAIR for part in (_last(layer.linear), layer.norm, layer.wanted) if part is not None}
+        elif isinstance(layer, Whereabouts):
+            outputs |= {layer.voice: PAIR, layer.steering: PAIR * layer.places}
+    return outputs, inputs
+
+
+def _among(
+    own: torch.Tensor, value: torch.Tensor, owner: nn.Module, parts: tuple[int, int], normed: bool
+) -> torch.Tensor:
+    """The weights `value` among those of a wider layer, whose outputs and inputs lie in so many parts."""
     outputs, inputs = (1, 0) if isinstance(owner, nn.ConvTranspose2d) else (0, 1)
     places = []
     for axis, (few, many) in enumerate(zip(value.shape, own.shape, strict=True)):
-        parts = 1
-        if isinstance(owner, nn.GRU) and axis == 0:
-            parts = GATES
-        elif joined and value.ndim > 1 and axis == inputs:
-            parts = DIRECTIONS
-        places.append(_places(few, many, parts))
+        by_axis = {outputs: parts[0], inputs: parts[1]} if value.ndim > 1 else {0: parts[0]}
+        places.append(_places(few, many, by_axis.get(axis, 1)))
     result = own.clone()
     if value.ndim > 1 and not isinstance(owner, nn.LayerNorm):
         result.transpose(0, outputs)[places[outputs]] = 0
@@ -68,15 +94,17 @@ def _places(few: int, many: int, parts: int) -> torch.Tensor:
     return torch.cat([torch.arange(few // parts) + part * (many // parts) for part in range(parts)])
 
 
-def _after(model: nn.Module, kind: type[nn.Module]) -> set[nn.Module]:
-    return {later for earlier, later in _neighbours(model) if isinstance(earlier, kind)}
-
-
-def _before(model: nn.Module, kind: type[nn.Module]) -> set[nn.Module]:
-    return {earlier for earlier, later in _neighbours(model) if isinstance(later, kind)}
+def _normed(model: nn.Module) -> set[nn.Module]:
+    """The layers in front of a layer norm."""
+    return {_last(earlier) for earlier, later in _neighbours(model) if isinstance(later, nn.LayerNorm)}
 
 
 def _neighbours(model: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Layers that are in a row."""
+    """Layers that are in a row, with no more than an activation between them."""
     for part in model.modules():
-        yield from pairwise(part.children())
+        yield from pairwise(layer for layer in part.children() if not isinstance(layer, nn.PReLU))
+
+
+def _last(layer: nn.Module) -> nn.Module:
+    """The last of layers in a row; a layer alone is its own."""
+    return list(layer.modules())[-1]

@@ -89,7 +89,7 @@ def golden_error(engine: Any, golden: Golden) -> float:
     worst = {name: 0.0 for name in golden.outputs}
     for frame in range(golden.frames):
         for name, frames in golden.inputs.items():
-            engine.inputs[name][:] = frames[frame]
+            engine.inputs[name][...] = frames[frame]
         engine.step()
         for name, frames in golden.outputs.items():
             error = float(np.abs(engine.outputs[name] - frames[frame]).max())

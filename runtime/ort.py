@@ -87,11 +87,11 @@ class OrtEngine(Stream):
     def reset(self) -> None:
         self._side = 0
         for state in self._carried:
-            self._states[0][state.name][:] = state.initial
+            self._states[0][state.name][...] = state.initial
         for ring in self._rings.values():
             ring.reset()
         for array in self.outputs.values():
-            array[:] = 0
+            array[...] = 0
 
     def another(self) -> "OrtEngine":
         return OrtEngine(self.bundle, self.session)

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..runtime.bundle_info import BundleInfo
 from ..runtime.errors import HearloopError
+from ..runtime.voice import steering_path
 
 PUBLISHED = ("look-once-to-hear", "gtcrn", "tiger", "tiger-small", "mossformer", "mossformer2", "mambattention")
 
@@ -40,7 +43,13 @@ def run(options: argparse.Namespace) -> int:
     # torch is an extra: only the verbs that need it may import it.
     if options.output.suffix != ".onnx" or not options.output.parent.is_dir():
         raise HearloopError(f"output is {str(options.output)!r}; expected a file ending in .onnx in an existing folder")
-    info = _published(options) if options.published else _trained(options)
+    with TemporaryDirectory(prefix=".export-", dir=options.output.parent) as folder:
+        made = Path(folder) / options.output.name
+        info = _published(options, made) if options.published else _trained(options, made)
+        # A target belongs to its steering: the old ones stay until both new ones are there.
+        for path in (made, steering_path(made)):
+            if path.exists():
+                os.replace(path, options.output.with_name(path.name))
     print(
         f"{options.output}: {info.name}, {info.parameters:,} parameters, {info.macs_per_second / 1e6:.1f} MMAC/s, "
         f"{info.latency_ms:g} ms, {options.output.stat().st_size:,} bytes"
@@ -48,21 +57,28 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _published(options: argparse.Namespace) -> BundleInfo:
+def _published(options: argparse.Namespace, output: Path) -> BundleInfo:
     from ..export.published import export_published
 
     if options.checkpoint is None or options.trained is not None:
         raise HearloopError("a published system is exported with --published SYSTEM --checkpoint FILE OUTPUT")
+    for name in ("part", "enroll", "quality"):
+        if getattr(options, name) is not None:
+            raise HearloopError(f"--{name} is for a training checkpoint; expected none with --published")
     return export_published(
-        options.published, options.checkpoint, options.output, license=options.license, comment=options.comment
+        options.published,
+        options.checkpoint,
+        output,
+        license=options.license,
+        comment=options.comment,
+        bundle_name=options.name,
     )
 
 
-def _trained(options: argparse.Namespace) -> BundleInfo:
+def _trained(options: argparse.Namespace, output: Path) -> BundleInfo:
     from ..export import export_bundle
     from ..export.steering import export_steering
     from ..models.training.checkpoint import architecture, model_of_checkpoint, read_checkpoint
-    from ..runtime.voice import steering_path
 
     checkpoint = options.trained or options.checkpoint
     if checkpoint is None:
@@ -77,7 +93,7 @@ def _trained(options: argparse.Namespace) -> BundleInfo:
     model = model_of_checkpoint(content, options.part)
     info = export_bundle(
         model,
-        options.output,
+        output,
         name=name,
         license=options.license,
         training=training,
@@ -85,7 +101,7 @@ def _trained(options: argparse.Namespace) -> BundleInfo:
         comment=options.comment,
     )
     if hasattr(model, "steering"):
-        export_steering(model, steering_path(options.output), _enroll_version(content, options.enroll))
+        export_steering(model, steering_path(output), _enroll_version(content, options.enroll))
     return info
 
 

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from ...runtime.errors import HearloopError
+
 BLOCK = 64
 
 
@@ -16,15 +18,22 @@ class ExponentialAverage(nn.Module):
     Parameters
     ----------
     time_constant : float
-        In frames.
+        In frames; above zero.
     shape : tuple of int
         Size of the axes between batch and time.
 
     State: {"sum": n, "weight": d}, [B, ..., 1] and [B, 1, ..., 1].
+
+    Raises
+    ------
+    HearloopError
+        If the time constant is not above zero.
     """
 
     def __init__(self, time_constant: float, shape: tuple[int, ...] = ()):
         super().__init__()
+        if not time_constant > 0:
+            raise HearloopError(f"time constant is {time_constant} frames, expected more than zero")
         self.shape = shape
         steps = torch.arange(BLOCK + 1, dtype=torch.float64)
         decay = torch.exp(-steps / time_constant)
@@ -44,6 +53,8 @@ class ExponentialAverage(nn.Module):
         }
 
     def forward(self, x: torch.Tensor, state: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        if not x.shape[-1]:
+            return x, state
         total, weight = state["sum"], state["weight"]
         averages = []
         for block in x.split(BLOCK, dim=-1):

@@ -12,8 +12,10 @@ def prepend_history(x: torch.Tensor, state: State, frames: int) -> tuple[torch.T
     """
     if frames == 0:
         return x, ()
-    x = torch.cat([state, x], dim=2)
-    return x, x[:, :, x.shape[2] - frames :]
+    joined = torch.cat([state, x], dim=2)
+    last = joined[:, :, joined.shape[2] - frames :]
+    # A view would keep a long piece in memory for the few frames that are needed of it.
+    return joined, last.clone() if x.shape[2] > frames else last
 
 
 def empty_history(weight: torch.Tensor, *shape: int) -> State:

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from ...runtime.errors import HearloopError
 from .attention import WindowAttention
 from .state import State
 
@@ -26,13 +27,20 @@ class LookaheadAttention(nn.Module):
     channels, heads, window, bands : int
         See `WindowAttention`; `window` counts from the newest frame.
     most : int
-        Frames that it may look ahead at most; less than `window`.
+        Frames that it may look ahead at most; no more than `window`.
 
     State: {"late": the frames that still wait [B, d, F, C], "attention"}.
+
+    Raises
+    ------
+    HearloopError
+        If it may look further ahead than the window is long.
     """
 
     def __init__(self, channels: int, heads: int, window: int, bands: int, most: int):
         super().__init__()
+        if most > window:
+            raise HearloopError(f"a lookahead of {most} frames at most, expected no more than the window of {window}")
         self.attention = WindowAttention(channels, heads, window, bands)
         self.gates = nn.Parameter(torch.full((most,), 2.0))
         self.lookahead_frames, self.decided = most, False

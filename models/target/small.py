@@ -10,6 +10,7 @@ from ..beamformer import Beamformer
 from ..dualpath import DualPath
 from ..features import CompressedSpectrum
 from ..streaming.state import State
+from ..widening import widened
 from .gridnet import Steering
 
 TALKERS = 2  # of the separator that it can begin with
@@ -78,28 +79,30 @@ class TargetSmall(DualPath):
 
         What one ear said of a bin, both say together, half each. The masks of two talkers add up to one; both ears get
         that of the first one, for the voice to decide whether it is rather the other. Gains alone become the first
-        values of a beamformer.
+        values of a beamformer. Networks with fewer channels are widened.
         """
-        own, weights = self.split.get_parameter("0.weight").detach(), dict(held)
+        own, weights = self.split.get_parameter("0.weight").detach(), self._of_as_many_places(held)
         kernel, mask = weights.get("split.0.weight"), weights.get("mask.bias")
-        one_ear = (len(own), CompressedSpectrum.of_a_bin(1), *own.shape[2:])
-        if kernel is None or mask is None or kernel.shape != one_ear or len(mask) != 2 * TALKERS:
-            return self._with_beamformer(weights)
+        one_ear = (CompressedSpectrum.of_a_bin(1), *own.shape[2:])
+        if kernel is None or mask is None or kernel.shape[1:] != one_ear or len(mask) != 2 * TALKERS:
+            return widened(self, weights)
+        if len(kernel) > len(own):
+            return weights
         both = kernel.repeat(1, self.channels_in, 1, 1) / self.channels_in
-        weights["split.0.weight"] = torch.cat([both, UNTRAINED * own[:, both.shape[1] :]], dim=1)
+        further = UNTRAINED * own[: len(both), both.shape[1] :]
+        weights["split.0.weight"] = torch.cat([both, further], dim=1)
         first, second = weights["mask.weight"].chunk(TALKERS, dim=1)
         weights["mask.weight"] = ((first - second) / 2).repeat(1, self.channels_in, 1, 1)
         first, second = mask.chunk(TALKERS)
         weights["mask.bias"] = ((first - second) / 2 + torch.tensor([0.5, 0.0])).repeat(self.channels_in)
-        return self._with_beamformer(weights)
+        return widened(self, weights)
 
-    def _with_beamformer(self, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        if self.beamformer is not None and len(weights.get("mask.bias", ())) == 2 * self.channels_in:
-            for name, axis in (("mask.weight", 1), ("mask.bias", 0)):
-                own, gains = self.get_parameter(name).detach(), weights[name]
-                further = own.shape[axis] - gains.shape[axis]
-                weights[name] = torch.cat([gains, own.narrow(axis, gains.shape[axis], further)], dim=axis)
-        return weights
+    def _of_as_many_places(self, held: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Without the steering of a network with other bands or blocks, where each place would get that of another."""
+        norm, hidden = held.get("steering.norm.weight"), held.get("to_hidden.bias")
+        places = self.steering.norm.weight.numel() / self.to_hidden.out_features
+        alike = norm is None or hidden is None or len(norm) / len(hidden) == places
+        return {name: value for name, value in held.items() if alike or "steering." not in name}
 
     def forward(self, spectrum: torch.Tensor, voice: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
         """Spectrum [B, 2, T, 257, 2], map [B, 2 hidden, 1, bands + blocks], state -> the voice, and the next state."""

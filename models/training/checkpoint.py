@@ -1,6 +1,7 @@
 """Checkpoint files: the averaged weights for export, and all that an identical continuation needs."""
 
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -122,17 +123,22 @@ def take_over(model: nn.Module, held: Mapping[str, torch.Tensor], where: str) ->
     Of networks that learn together, one may begin with weights of its own: the one that most weights fit. A network may
     have `translated`, which makes of another network's weights what they mean in it.
 
-    Returns how many numbers were taken over. Raises HearloopError, and leaves the model as it is, if no weight fits or
-    those that do hold less than half of the numbers.
+    Returns how many numbers were taken over, and warns if they are less than half. Raises HearloopError if no weight
+    fits.
     """
     own = model.state_dict()
     fits = []
     for part, module in (("", model), *((f"{name}.", child) for name, child in model.named_children())):
         known = module.translated(held) if hasattr(module, "translated") else held
         placed = {part + name: value for name, value in known.items()}
-        fits.append({name: each for name, each in placed.items() if name in own and each.shape == own[name].shape})
-    fitting = max(fits, key=len)
+        fitting = {name: each for name, each in placed.items() if name in own and each.shape == own[name].shape}
+        fits.append((part, fitting))
+    part, fitting = max(fits, key=lambda fit: len(fit[1]))
     if not fitting:
         raise HearloopError(f"{where}: none of its {len(held)} weights fits the model; is it this architecture?")
-    taken = sum(value.numel() for name, value in held.items() if part_of[name] in fitting)
+    taken = sum(value.numel() for name, value in held.items() if part + name in fitting)
+    whole = sum(value.numel() for value in held.values())
+    if taken < whole / 2:
+        warnings.warn(f"{where}: no more than {taken:,} of its {whole:,} numbers fit the model", stacklevel=2)
     model.load_state_dict(fitting, strict=False)
+    return taken

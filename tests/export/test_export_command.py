@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from hearloop.export import ExportError
 from hearloop.models import build
 from hearloop.runtime.bundle import load_bundle
 from hearloop.tools.main import main
@@ -72,6 +73,26 @@ def test_a_bad_checkpoint_is_one_line_and_writes_nothing(name, content, named, t
     assert named in error
     assert error.count("\n") == 1
     assert not output.exists()
+
+
+def test_a_target_stays_as_it_is_with_its_steering_unless_both_can_be_made(tmp_path, monkeypatch, capsys):
+    config = {"channels": 4, "hidden": 4, "bands": 8, "blocks": 1, "embedding": 8}
+    weights = build("target-small", **config).state_dict()
+    content = {"model": "target-small", "config": config, "weights": weights, "training": {}, "quality": []}
+    torch.save(content, tmp_path / "best.pt")
+    old = {tmp_path / "ada.onnx": b"target", tmp_path / "ada-steering.onnx": b"steering"}
+    for path, held in old.items():
+        path.write_bytes(held)
+
+    def refuse(*given):
+        raise ExportError("gives another map")
+
+    monkeypatch.setattr("hearloop.export.export_bundle", lambda model, path, **facts: path.write_bytes(b"new"))
+    monkeypatch.setattr("hearloop.export.steering.export_steering", refuse)
+    words = ["export", str(tmp_path / "best.pt"), str(tmp_path / "ada.onnx"), "--license", "CC0-1.0"]
+    assert main(words) == 1
+    assert "gives another map" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.suffix != ".pt"} == old
 
 
 @pytest.mark.parametrize("output", ["out.bin", "missing/out.onnx"])

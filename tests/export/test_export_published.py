@@ -38,7 +38,12 @@ def gtcrn(tmp_path_factory):
     golden, weights = golden_of("gtcrn")
     checkpoint, output = folder / "model.tar", folder / "gtcrn.onnx"
     torch.save({"epoch": 87, "optimizer": {"lr": 0.001}, "model": weights}, checkpoint)
-    assert main(["export", "--published", "gtcrn", "--checkpoint", str(checkpoint), str(output)]) == 0
+    assert (
+        main(
+            ["export", "--published", "gtcrn", "--checkpoint", str(checkpoint), "--name", "by-its-authors", str(output)]
+        )
+        == 0
+    )
     return output, golden
 
 
@@ -56,7 +61,7 @@ def test_gtcrn_gives_the_published_frames(gtcrn, engine):
 
 def test_the_bundle_of_gtcrn_says_whose_it_is_and_what_it_costs(gtcrn):
     info = load_bundle(gtcrn[0]).info
-    assert (info.name, info.license, info.training["system"]) == ("gtcrn", "MIT", "gtcrn")
+    assert (info.name, info.license, info.training["system"]) == ("by-its-authors", "MIT", "gtcrn")
     assert (info.parameters, info.macs_per_frame, info.latency_ms) == (48_245, 420_944, 32)
     assert info.level_reference.startswith("that of the training")
 
@@ -181,11 +186,14 @@ def test_an_unknown_system_is_named_with_those_that_are_known(tmp_path):
     ("arguments", "named"),
     [
         (["--published", "gtcrn", "out.onnx"], "--published SYSTEM --checkpoint FILE OUTPUT"),
+        (["--published", "gtcrn", "--checkpoint", "x.pt", "out.onnx", "--part", "target"], "--part is for a training"),
         (["out.onnx", "--license", "MIT"], "there is no checkpoint"),
         (["run.pt", "out.onnx"], "there is no --license"),
     ],
 )
-def test_what_is_missing_on_the_command_line_is_named(arguments, named, tmp_path, monkeypatch, capsys):
+def test_what_is_missing_or_does_not_belong_on_the_command_line_is_named(
+    arguments, named, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert main(["export", *arguments]) == 1
     assert named in capsys.readouterr().err

@@ -94,6 +94,17 @@ CASES = {
         {"y": (1, 3, 4), "z": (1, 3, 4)},
         ["Relu", "Reshape", "Neg"],
     ),
+    "an output that is read in another shape gives its name to the value behind it": (
+        [
+            node("Tanh", "x", "a"),
+            node("Unsqueeze", "a axes", "z"),
+            node("Relu", "z", "w"),
+            node("Identity", "a", "y"),
+        ],
+        {"x": (3, 4)},
+        {"y": (3, 4), "z": (1, 3, 4), "w": (1, 3, 4)},
+        ["Tanh", "Reshape", "Relu"],
+    ),
     "what nobody uses goes": (
         [node("Relu", "x", "y"), node("Neg", "x", "unused")],
         {"x": (3, 4)},

@@ -79,6 +79,12 @@ def test_erb_filters_are_triangles_that_leave_no_band_out(bands_in, bands_out):
     assert (filters.argmax(0).diff() > 0).all()
 
 
+@pytest.mark.parametrize("bands", [-1, 1, 65])
+def test_a_number_of_bands_that_cannot_be_made_is_refused(bands):
+    with pytest.raises(HearloopError, match=f"bands is {bands}, expected 2 to 64"):
+        build("enhance-small", bands=bands)
+
+
 @pytest.mark.parametrize("window", ["symmetric-192", "asymmetric-512-320"])
 def test_another_window_pair_is_a_matter_of_configuration(window):
     model = build("enhance-small", window=window).eval()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from hearloop.models.frontend import Stft, enhance
+from hearloop.models.frontend import Stft, enhance, stft_on
 from hearloop.runtime.errors import AudioError, HearloopError
 from hearloop.runtime.windows import WINDOW_PAIRS
 
@@ -95,6 +95,17 @@ def test_gradients_reach_the_input_through_the_whole_chain(window):
     audio = torch.randn(1, 1, 1000, requires_grad=True)
     enhance(PassThrough(window), audio).square().sum().backward()
     assert torch.allclose(audio.grad, 2 * audio.detach(), atol=1e-4)
+
+
+def test_a_front_end_that_was_first_used_in_inference_mode_can_be_trained_through(window):
+    stft_on.cache_clear()
+    audio = torch.randn(1, 1, 400)
+    with torch.inference_mode():
+        enhance(PassThrough(window), audio)
+    audio.requires_grad_()
+    enhance(PassThrough(window), audio).square().sum().backward()
+    assert audio.grad is not None
+    stft_on.cache_clear()
 
 
 def test_a_part_of_a_frame_is_refused():

@@ -13,6 +13,7 @@ from hearloop.models.streaming.lookahead import LookaheadAttention, lookahead_pr
 from hearloop.models.streaming.rotary import RotaryPhase
 from hearloop.models.streaming.state import ring_paths
 from hearloop.runtime import Processor, load_bundle
+from hearloop.runtime.errors import HearloopError
 from hearloop.runtime.windows import window_pair
 
 
@@ -188,3 +189,8 @@ def test_after_45_minutes_rotary_phases_turn_as_in_the_first_second():
         return turned[0, :60, 0] @ turned[0, :60, 1].T
 
     torch.testing.assert_close(products(last), products(first), rtol=0, atol=2e-5)
+
+
+def test_a_lookahead_longer_than_the_window_is_refused():
+    with pytest.raises(HearloopError, match="lookahead of 7 frames at most, expected no more than the window of 6"):
+        layer([0.0] * 7)

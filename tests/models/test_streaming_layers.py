@@ -14,6 +14,7 @@ from hearloop.models.streaming.norm import FrameNorm, RunningNorm
 from hearloop.models.streaming.recurrent import FrequencyGRU, TimeGRU
 from hearloop.models.streaming.state import flatten_state, unflatten_state
 from hearloop.models.streaming.transposed import CausalConvTranspose2d
+from hearloop.runtime.errors import HearloopError
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,26 @@ def test_the_exponential_average_follows_its_recursion(time_constant, tolerances
         assert np.allclose(y[:, frame], total / weight, rtol=10 * tolerances["average"])
     assert close(y[:, :1], x[:, :1], tolerances["average"])
     assert np.allclose(state["sum"][:, 0], total, rtol=10 * tolerances["average"])
+
+
+def test_no_frames_leave_the_average_as_it_is():
+    layer = ExponentialAverage(10.0, (4,))
+    _, state = layer(torch.rand(2, 4, 5), layer.initial_state(2))
+    nothing, after = layer(torch.rand(2, 4, 0), state)
+    assert nothing.shape == (2, 4, 0)
+    assert all(torch.equal(after[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("time_constant", [0.0, -1.0, float("nan")])
+def test_an_average_over_no_time_is_refused(time_constant):
+    with pytest.raises(HearloopError, match=f"time constant is {time_constant} frames"):
+        ExponentialAverage(time_constant)
+
+
+def test_what_is_remembered_of_a_long_piece_is_all_that_is_kept_of_it():
+    layer = CausalConv2d(3, 4, (3, 5), 12, padding=2)
+    _, state = layer(torch.randn(2, 3, 100, 12), layer.initial_state(2))
+    assert state.untyped_storage().nbytes() == 4 * state.numel()
 
 
 def test_frame_norm_gives_zero_mean_and_unit_variance_where_it_says():

@@ -60,10 +60,11 @@ def test_silence_stays_silence_and_what_follows_it_is_finite(model, spectrum):
     assert loud(spectrum, steering, state)[0].isfinite().all()
 
 
-def test_a_small_model_begins_with_what_one_ear_knew_of_sound_that_both_hear_alike():
+@pytest.mark.parametrize("channels", [4, 6])
+def test_a_small_model_begins_with_what_one_ear_knew_of_sound_that_both_hear_alike(channels):
     sizes = {"channels": 4, "hidden": 4, "bands": 8, "blocks": 1}
     one_ear = build("separate-small", **sizes).eval().requires_grad_(False)
-    both_ears = build("target-small", **sizes, embedding=8).eval().requires_grad_(False)
+    both_ears = build("target-small", **sizes | {"channels": channels}, embedding=8).eval().requires_grad_(False)
     take_over(both_ears, one_ear.state_dict(), "one ear")
     both_ears.split[0].weight[:, 6:] = 0  # of what tells directions apart, one ear knew nothing
     spectrum = torch.randn(1, 1, 20, 257, 2, generator=torch.Generator().manual_seed(1))
