@@ -18,6 +18,7 @@ from .voice import Voice, check_voice
 from .whole import WholeProcessor
 
 SUFFIXES = (".wav", ".flac", ".ogg")
+READ_ONLY = (".aif", ".aiff", ".mp3", ".opus")
 BLOCK_SAMPLES = 16384
 
 
@@ -130,8 +131,9 @@ def _processor(
 
 
 def sound_files(folder: Path) -> list[Path]:
-    """All files below a folder that have the suffix of a sound file."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    """All files below a folder that have the suffix of a sound file, of one that can only be read as well."""
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES + READ_ONLY)
+    return sorted(path for path in found if path.is_file())
 
 
 def _processed(
@@ -179,9 +181,14 @@ def _open(source: Path) -> soundfile.SoundFile:
 
 
 def _create(path: Path, like: soundfile.SoundFile, channels: int) -> soundfile.SoundFile:
-    """A new file of the same rate, with the same sample format where the container has it."""
+    """A new file of the same rate, with the same sample format where the container has it.
+
+    Of what is compressed in another container (MP3 in WAV) libsndfile says that it has it, and cannot write it.
+    """
     kind = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}[path.suffix.lower()]
-    subtype = like.subtype if soundfile.check_format(kind, like.subtype) else None
+    plain = like.subtype.startswith("PCM_") or like.subtype in ("FLOAT", "DOUBLE")
+    keeps = (plain or like.format == kind) and soundfile.check_format(kind, like.subtype)
+    subtype = like.subtype if keeps else None
     return soundfile.SoundFile(path, "w", like.samplerate, channels, subtype=subtype, format=kind)
 
 

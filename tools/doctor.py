@@ -20,6 +20,7 @@ from ..runtime.software_device import SoftwareDevice
 from ..runtime.voice import ENROLL_VERSION, Voice, steering_path
 
 PACED_SECONDS = 5
+DEFAULT = "enhance-small"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def examine(models: list[str]) -> Iterator[Finding]:
         yield Finding("models", "failed", "no model is installed", "reinstall hearloop, or name one with --model")
     for model in models:
         yield from _guarded(f"model {model}", lambda model=model: _golden(model))  # type: ignore[misc]
-    for model in models[:1]:
+    # What most begin with, if it may be any.
+    for model in [DEFAULT] if DEFAULT in models else models[:1]:
         yield from _guarded("paced run", lambda model=model: _paced(model))  # type: ignore[misc]
 
 
@@ -140,7 +142,7 @@ def _paced(model: str) -> Finding:
     stats = loop.stats()
     compute = stats["compute_us"]
     found = (
-        f"{stats['frames']} frames of {1000 * info.frame / info.sample_rate:g} ms, "
+        f"{info.name} with engine {stats['engine']}: {stats['frames']} frames of {1000 * info.frame / info.sample_rate:g} ms, "
         f"p50 {compute['p50'] / 1000:.2f} ms, p99 {compute['p99'] / 1000:.2f} ms, "
         f"max {compute['max'] / 1000:.2f} ms, {stats['misses']} missed"
     )

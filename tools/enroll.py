@@ -24,6 +24,7 @@ from .voices import read_look
 
 SECONDS = 4.0
 LITTLE = 0.2  # of a look; where the voice stands out for less, `target` heard another one twice as often
+SAME = 0.9999  # cosine of a look with itself, but for rounding
 ALIKE = 0.6  # cosine that 95 of 100 pairs of noisy looks at one person exceed, and half of those at two people
 
 
@@ -71,9 +72,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_alike(known: Profile, voice: Voice, anyway: bool) -> None:
-    """Raise HearloopError if another look is rather not at the person of a profile."""
+    """Raise HearloopError if another look is rather not at the person of a profile, or no other."""
     alike = float(known.voice.embedding @ voice.embedding)
     print(f"likeness to {known.name!r} so far: {alike:.2f}")
+    if alike > SAME and not anyway:
+        raise HearloopError(
+            f"this look is what {known.name!r} was enrolled from; expected another one, made elsewhere or at another time"
+        )
     if alike < ALIKE and not anyway:
         raise HearloopError(
             f"this sounds like somebody else than {known.name!r}: likeness {alike:.2f}, expected {ALIKE:g} at least; "

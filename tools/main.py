@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import sys
+from importlib.metadata import version
 
 from ..runtime.errors import HearloopError
 
@@ -41,6 +42,7 @@ EXTRAS = {
 def build_parser(verb: str | None) -> argparse.ArgumentParser:
     """The parser of the command; only the verb that is asked for is imported."""
     parser = argparse.ArgumentParser(prog="hearloop", description="Real-time hearing runtime.")
+    parser.add_argument("--version", action="version", version=f"hearloop {version('hearloop')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, text in VERBS.items():
         subparser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")

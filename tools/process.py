@@ -24,7 +24,12 @@ from .voices import add_voice_arguments, chosen_voices
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", metavar="IN", type=Path, help="a sound file, or a folder of them")
+    parser.add_argument(
+        "input",
+        metavar="IN",
+        type=Path,
+        help="a sound file, or a folder; of what is compressed as mp3 or opus, or AIFF, a folder gets wav",
+    )
     parser.add_argument(
         "output",
         metavar="OUT",
@@ -89,8 +94,8 @@ def _run_folder(options: argparse.Namespace, settings: dict[str, Any], info: Bun
     pairs, all_targets, there_already = [], [], 0
     for source in sound_files(options.input):
         target = options.output / source.relative_to(options.input)
-        if options.format:
-            target = target.with_suffix("." + options.format)
+        if options.format or target.suffix.lower() not in SUFFIXES:
+            target = target.with_suffix(f".{options.format or 'wav'}")
         targets = source_files(target, info, bool(options.gains))
         if options.skip_existing and all(each.exists() for each in targets):
             there_already += len(targets)

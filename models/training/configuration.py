@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from ...runtime.errors import HearloopError
-from .. import build, task_of
+from .. import MODELS, build, task_of
 from ..simulation.recipe import PairRecipe, Recipe, SceneRecipe
 from .loss import LossWeights, TargetLossWeights
 from .settings import EnhanceSelection, EnrollSelection, Selection, SeparateSelection, Settings, TargetSelection
@@ -135,6 +135,9 @@ def read_configuration(name_or_path: str) -> Configuration:
     if path.suffix != ".toml":
         path = SHIPPED / f"{name_or_path}.toml"
         if not path.exists():
+            if name_or_path not in MODELS:
+                known = sorted({*MODELS, *(each.stem for each in SHIPPED.glob("*.toml"))})
+                raise HearloopError(f"model or configuration {name_or_path!r} is unknown; known are {', '.join(known)}")
             return _kind_for(name_or_path)(name_or_path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

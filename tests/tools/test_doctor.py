@@ -40,13 +40,16 @@ def test_the_doctor_finds_a_healthy_model_healthy_and_runs_it_in_real_time(make_
     model = next(finding for check, finding in findings.items() if check.startswith("model"))
     assert model["outcome"] == "ok"
     assert {"PortAudio", "real-time priority", "CPU governor", "paced run"} <= findings.keys()
-    assert "frames of 8 ms" in findings["paced run"]["found"]
+    assert re.match(r"\S+ with engine \w+: \d+ frames of 8 ms", findings["paced run"]["found"])
     assert all(finding["remedy"] for finding in findings.values() if finding["outcome"] != "ok")
 
 
 @pytest.mark.parametrize(
     ("model", "found"),
-    [("target-small", r"\d+ frames of 8 ms, p50"), ("enroll", "left out: model 'enroll' is not made")],
+    [
+        ("target-small", r"target-small with engine \w+: \d+ frames of 8 ms, p50"),
+        ("enroll", "left out: model 'enroll' is not made"),
+    ],
 )
 def test_the_doctor_runs_a_model_that_needs_a_voice_and_none_that_never_runs_live(model, found):
     findings = json.loads(hearloop("doctor", "--json", "--model", model).stdout)

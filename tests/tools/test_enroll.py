@@ -92,6 +92,14 @@ def test_another_look_at_somebody_else_is_refused_and_changes_nothing(models, lo
     assert (profiles / "Ada.json").read_bytes() == before
 
 
+def test_a_look_is_not_counted_twice(models, look, profiles, capsys):
+    enroll(models, look)
+    before = (profiles / "Ada.json").read_bytes()
+    assert enroll(models, look, "Ada", "--again") == 1
+    assert "this look is what 'Ada' was enrolled from" in capsys.readouterr().err
+    assert (profiles / "Ada.json").read_bytes() == before
+
+
 def test_a_look_that_is_kept_anyway_counts_like_any_other(models, look, capsys):
     enroll(models, look)
     known = read_profile("Ada")

@@ -68,6 +68,22 @@ def test_a_folder_is_processed_with_its_subfolders_and_a_bad_file_stops_no_other
     assert sorted(path.name for path in target.rglob("*") if path.is_file()) == ["a.wav", "b.flac", "c.wav", "d.ogg"]
 
 
+@pytest.mark.parametrize("suffix", ["mp3", "opus", "aiff"])
+@pytest.mark.parametrize("folder", [True, False])
+def test_what_can_only_be_read_becomes_a_wav_file(make_bundle, tmp_path, suffix, folder):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").mkdir()
+    kind = {"mp3": "MP3", "opus": "OGG", "aiff": "AIFF"}[suffix]
+    source = tmp_path / "in" / f"a.{suffix}"
+    soundfile.write(source, noise(0.5, 48000, 1), 48000, format=kind, subtype="OPUS" if suffix == "opus" else None)
+    places = (tmp_path / "in", tmp_path / "out") if folder else (source, tmp_path / "out" / "a.wav")
+    result = hearloop("process", *places, "--model", make_bundle())
+    assert result.returncode == 0, result.stderr
+    made = soundfile.info(tmp_path / "out" / "a.wav")
+    assert (made.format, made.subtype) == ("WAV", "PCM_16")
+    assert made.frames == soundfile.info(source).frames
+
+
 def test_a_folder_runs_on_a_joblib_backend_with_another_format(make_bundle, tmp_path):
     pytest.importorskip("joblib")
     (tmp_path / "in").mkdir()
