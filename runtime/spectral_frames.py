@@ -203,7 +203,8 @@ def begin_spectra(address, frame):
 def finish_spectra(address, fine, wet):
     """Make a frame of what the model has `made`, or of the dry spectrum if it failed; returns whether it has not."""
     frames = fetch_spectra(address)
-    lap(frames.laps, MODEL)
+    if fine:  # a model that rested has taken no time
+        lap(frames.laps, MODEL)
     exchange(frames.dry, frames.late, frames.oldest)
     if fine and frames.streams > 1:
         link_masks(frames.dry, frames.wet)

@@ -53,7 +53,8 @@ def load_model(model: str | Path | Bundle, states: Mapping[str, str] | None = No
         Name of a shipped bundle, path of a model, or a loaded bundle.
     states : mapping of str to str, optional
         Input -> output that is its next value. Without it a bundle's metadata tell; of other models an output named
-        like an input (`x_out`, `x.next`, `x_next`, `next_x`, `new_x`, `out_x`) is its next value. If no name tells,
+        like an input (`x_out`, `x.next`, `x_next`, `next_x`, `new_x`, `out_x`) is its next value; if that leaves
+        nothing for the signal, the first input and the first output are the signal after all. If no name tells,
         inputs and outputs of the same shape are paired in their order, where there are as many of the one as of the
         other; the first input and the first output are the signal. States start with zeros, and free dimensions are 1.
 
@@ -90,6 +91,10 @@ def load_model(model: str | Path | Bundle, states: Mapping[str, str] | None = No
     inputs = {port.name: _shape(port, str(path)) for port in session.get_inputs()}
     outputs = {port.name: _shape(port, str(path)) for port in session.get_outputs()}
     pairs = _checked(dict(states), inputs, outputs, str(path)) if states is not None else find_states(inputs, outputs)
+    for following in pairs.values():
+        sharing = [other for other in pairs if pairs[other] == following]
+        if len(sharing) > 1:
+            raise EngineError(f"{path}: output {following!r} is the next value of {sharing}; expected of one state")
     info = StepInfo(
         name=path.stem,
         inputs=tuple(Port(name, "audio", shape) for name, shape in inputs.items() if name not in pairs),
@@ -105,7 +110,8 @@ def find_states(inputs: Mapping[str, tuple[int, ...]], outputs: Mapping[str, tup
     Raises
     ------
     EngineError
-        If a name says that an output is the next value of an input, but their shapes differ.
+        If a name says that an output is the next value of an input, but their shapes differ, or the names leave no
+        input or no output for the signal.
     """
     pairs: dict[str, str] = {}
     for name, shape in inputs.items():
@@ -118,6 +124,15 @@ def find_states(inputs: Mapping[str, tuple[int, ...]], outputs: Mapping[str, tup
                     )
                 pairs[name] = following
                 break
+    if pairs and (pairs.keys() == inputs.keys() or set(pairs.values()) == set(outputs)):
+        # The signal may be named as a state is, such as `audio` and `audio_out`.
+        first, first_output = next(iter(inputs)), next(iter(outputs))
+        if pairs.get(first) != first_output:
+            raise EngineError(
+                f"by their names all inputs or all outputs belong to states ({pairs}), and none to the signal; say "
+                "which outputs are next values with `states`"
+            )
+        del pairs[first]
     if pairs:
         return pairs
     remembered, given = list(inputs.items())[1:], list(outputs.items())[1:]

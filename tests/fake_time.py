@@ -26,11 +26,17 @@ class FakeClock:
 
 
 class FakeJob:
-    """Takes `takes_ns(index)`, three quarters of it in the model and an eighth in the safety stage."""
+    """Takes `takes_ns(index)`: three quarters of it in the model, if that `runs`, and an eighth in the safety stage."""
 
-    def __init__(self, clock: FakeClock, takes_ns: Callable[[int], int], preempted_ns: int = 0):
+    def __init__(
+        self,
+        clock: FakeClock,
+        takes_ns: Callable[[int], int],
+        preempted_ns: int = 0,
+        runs: Callable[[int], bool] = lambda index: True,
+    ):
         self.period_ns, self.laps = PERIOD_NS, new_laps()
-        self._clock, self._takes_ns, self._preempted_ns = clock, takes_ns, preempted_ns
+        self._clock, self._takes_ns, self._preempted_ns, self._runs = clock, takes_ns, preempted_ns, runs
         self._index = 0
 
     def feed(self, index: int) -> None:
@@ -40,4 +46,4 @@ class FakeJob:
         taken = self._takes_ns(self._index)
         self._clock.ns += taken
         self._clock.worked_ns += taken - self._preempted_ns
-        self.laps[MODEL], self.laps[SAFETY] = taken * 3 // 4, taken // 8
+        self.laps[MODEL], self.laps[SAFETY] = taken * 3 // 4 if self._runs(self._index) else 0, taken // 8

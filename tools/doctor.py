@@ -142,7 +142,8 @@ def _paced(model: str) -> Finding:
     stats = loop.stats()
     compute = stats["compute_us"]
     found = (
-        f"{info.name} with engine {stats['engine']}: {stats['frames']} frames of {1000 * info.frame / info.sample_rate:g} ms, "
+        f"{info.name} with engine {stats['engine']}: "
+        f"{stats['frames']} frames of {1000 * info.frame / info.sample_rate:g} ms, "
         f"p50 {compute['p50'] / 1000:.2f} ms, p99 {compute['p99'] / 1000:.2f} ms, "
         f"max {compute['max'] / 1000:.2f} ms, {stats['misses']} missed"
     )

@@ -77,7 +77,7 @@ def _check_alike(known: Profile, voice: Voice, anyway: bool) -> None:
     print(f"likeness to {known.name!r} so far: {alike:.2f}")
     if alike > SAME and not anyway:
         raise HearloopError(
-            f"this look is what {known.name!r} was enrolled from; expected another one, made elsewhere or at another time"
+            f"this look is what {known.name!r} was enrolled from; expected another one, of something else that is said"
         )
     if alike < ALIKE and not anyway:
         raise HearloopError(

@@ -3,6 +3,7 @@
 import argparse
 import json
 from math import prod
+from typing import Any
 
 from ..runtime.bundle import Bundle
 from ..runtime.bundle_info import BundleInfo
@@ -15,7 +16,7 @@ from .models import describe
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a bundle file, or the name of a shipped model")
-    parser.add_argument("--json", action="store_true", help="print the metadata as JSON")
+    parser.add_argument("--json", action="store_true", help="print the metadata as JSON, or what is found without them")
     parser.add_argument("--plan", action="store_true", help="show what the compiler makes of the model")
     add_states_argument(parser)
 
@@ -27,7 +28,10 @@ def run(options: argparse.Namespace) -> int:
     bundle = load_model(options.model, parse_states(options.states))
     info = bundle.info
     if not isinstance(info, BundleInfo):
-        _print_foreign(bundle, info)
+        if options.json:
+            print(json.dumps(_foreign_json(info), indent=2))
+        else:
+            _print_foreign(bundle, info)
         return 0
     if options.json:
         print(json.dumps(json.loads(info.to_json()) | {"golden": None}, indent=2))
@@ -51,6 +55,16 @@ def run(options: argparse.Namespace) -> int:
     size = sum(4 * prod(state.shape) for state in info.states)
     print(f"  state size   {size:,} bytes in {len(info.states)} tensors")
     return 0
+
+
+def _foreign_json(info: StepInfo) -> dict[str, Any]:
+    """A model without metadata: what is known of it, as a bundle tells it."""
+    return {
+        "name": info.name,
+        "inputs": [{"name": port.name, "shape": port.shape} for port in info.inputs],
+        "outputs": [{"name": port.name, "shape": port.shape} for port in info.outputs],
+        "states": [{"name": state.name, "next": state.next, "shape": state.shape} for state in info.states],
+    }
 
 
 def _print_foreign(bundle: Bundle, info: StepInfo) -> None:

@@ -19,9 +19,18 @@ from .files import check_writable
 from .live import write_json
 from .profiling.compare import TOLERANCE, compare, comparison_table, differences
 from .profiling.conditions import Condition, failures, parse_conditions
-from .profiling.document import check_document, write_csv
+from .profiling.document import check_document, finite, write_csv
 from .profiling.html import write_html
-from .profiling.modes import ENGINES, run_back_to_back, run_live, run_loopback, run_paced, run_per_op, run_sweep
+from .profiling.modes import (
+    ENGINES,
+    check_numbers,
+    run_back_to_back,
+    run_live,
+    run_loopback,
+    run_paced,
+    run_per_op,
+    run_sweep,
+)
 from .profiling.schedule import Samples
 from .profiling.signals import SIGNALS
 
@@ -84,18 +93,20 @@ def run(options: argparse.Namespace) -> int:
     elif options.sweep:
         report = run_sweep(bundles, options)
     elif options.live:
-        report, measured = run_live(options)
+        report, measured = run_live(bundles, options)
     else:
         report, measured = run_paced(bundles, options)
-    status = _judge(report, conditions, baseline, options)
-    _write(report, measured, options)
-    return status
+    try:
+        return _judge(report, conditions, baseline, options)
+    finally:  # what was measured is kept, whatever becomes of the judgement
+        _write(finite(report), measured, options)
 
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse what cannot be done before anything is measured."""
     if not options.model and not options.loopback:
         raise HearloopError("nothing to measure; expected a model")
+    check_numbers(options)
     other = options.back_to_back or options.per_op or options.loopback
     if other and options.fail_on:
         raise HearloopError("--fail-on goes with paced, live and sweep runs")
@@ -104,8 +115,16 @@ def _check(options: argparse.Namespace) -> None:
     for path in (options.json, options.csv, options.png, options.html):
         if path:
             check_writable(path)
+            if path.is_dir():
+                raise HearloopError(f"{path} is a folder; expected a file")
     if options.png:
-        import matplotlib  # noqa: F401  # an extra: better missed now than after the run
+        from matplotlib.backend_bases import FigureCanvasBase  # an extra: better missed now than after the run
+
+        forms = FigureCanvasBase.get_supported_filetypes()
+        if options.png.suffix[1:].lower() not in forms:
+            raise HearloopError(
+                f"{options.png} is no name of a picture; expected one that ends with .{', .'.join(forms)}"
+            )
 
 
 def _judge(report: dict[str, Any], conditions: Sequence[Condition], baseline: Any, options: argparse.Namespace) -> int:

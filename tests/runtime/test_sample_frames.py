@@ -1,6 +1,7 @@
 """Models that work on samples: on time, at any rate, in any blocks, in every engine and path, and when they fail."""
 
 from math import prod
+from time import perf_counter_ns
 
 import numpy as np
 import onnx
@@ -14,9 +15,12 @@ from signals import noise
 from hearloop.runtime import Processor
 from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.bundle_info import BundleInfo, Port, State
+from hearloop.runtime.engine import open_engine
 from hearloop.runtime.errors import BundleError
 from hearloop.runtime.live import LiveLoop
+from hearloop.runtime.sample_frames import SampleFrames, begin_samples, finish_samples
 from hearloop.runtime.software_device import SoftwareDevice
+from hearloop.runtime.stages import MODEL, SYNTHESIS, begin_laps, new_laps
 
 FRAME, LOOKAHEAD = 128, 64
 RATES = [16000, 22050, 44100, 48000]
@@ -153,6 +157,16 @@ def test_sources_of_samples_add_up_also_where_the_model_fails(make_model, rate):
     apart = np.concatenate([made.separate(samples), made.flush()], axis=-1)[..., round(made.latency.total) :]
     np.testing.assert_allclose(apart.sum(0), samples, atol=1e-5)
     assert made.events["failed_frames"] > 0
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_model_that_rested_has_taken_no_time(make_model, runs):
+    laps, sound = new_laps(on=True), np.zeros((1, FRAME), np.float32)
+    frames = SampleFrames(open_engine(make_model(), "ort"), 1, laps)
+    begin_laps(laps, perf_counter_ns())
+    begin_samples(frames.image.address, sound)
+    finish_samples(frames.image.address, runs, sound)
+    assert (laps[MODEL] > 0, laps[SYNTHESIS] > 0) == (runs, True)
 
 
 def test_a_reset_forgets_everything(make_model):

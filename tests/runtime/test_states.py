@@ -1,5 +1,7 @@
 """Which outputs of a model without metadata are the next values of which inputs."""
 
+import json
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ from onnx import helper
 from hearloop.runtime import open_engine
 from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.errors import EngineError
+from hearloop.runtime.golden import Golden, golden_error
 from hearloop.runtime.states import find_states, load_model
 from hearloop.tools.main import main
 
@@ -39,6 +42,23 @@ def test_the_signal_is_never_a_state():
     assert find_states({"x": SIGNAL}, {"y": SIGNAL}) == {}
 
 
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "states"),
+    [
+        (("audio", "h"), ("audio_out", "h_out"), {"h": "h_out"}),
+        (("x", "h", "condition"), ("out_x", "out_h"), {"h": "out_h"}),
+        (("x",), ("x_out",), {}),
+    ],
+)
+def test_a_signal_that_is_named_like_a_state_is_none(inputs, outputs, states):
+    assert find_states(dict.fromkeys(inputs, SMALL), dict.fromkeys(outputs, SMALL)) == states
+
+
+def test_names_that_leave_no_signal_are_told():
+    with pytest.raises(EngineError, match="none to the signal; say which outputs are next values with `states`"):
+        find_states(dict.fromkeys(("h", "audio"), SMALL), dict.fromkeys(("audio_out", "h_out"), SMALL))
+
+
 def test_a_name_and_a_shape_that_contradict_each_other_are_told():
     with pytest.raises(EngineError, match=r"'h_out' has shape \[3, 4\].*'h', which has \[1, 2\]"):
         find_states({"x": SIGNAL, "h": SMALL}, {"y": SIGNAL, "h_out": LARGE})
@@ -66,6 +86,41 @@ def test_states_that_were_found_or_given_are_carried(accumulator, engine):
     given = open_engine(accumulator, engine, states={"up": "more"})
     zero = np.zeros_like(one)
     assert [given.step({"x": one, "down": zero})["y"][0, 0] for _ in range(3)] == [2, 3, 4]
+
+
+def test_two_states_with_one_next_value_are_refused(accumulator):
+    with pytest.raises(EngineError, match=r"'more' is the next value of \['up', 'down'\]; expected of one state"):
+        load_model(accumulator, {"up": "more", "down": "more"})
+
+
+@pytest.mark.parametrize("engine", ["ort", "compiled"])
+def test_a_state_may_be_a_number_without_dimensions(tmp_path, engine):
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["loud"], keepdims=0),
+        helper.make_node("Add", ["level", "loud"], ["level_out"]),
+        helper.make_node("Add", ["x", "level_out"], ["y"]),
+    ]
+    path = tmp_path / "level.onnx"
+    onnx.save(graph_model(nodes, {"x": [4], "level": []}, {"y": [4], "level_out": []}), path)
+    opened, ones = open_engine(path, engine), np.ones((3, 4), np.float32)
+    for _ in range(2):
+        assert [opened.step({"x": frame})["y"][0] for frame in ones] == [5, 9, 13]
+        opened.reset()
+
+
+def test_golden_vectors_may_be_numbers_without_dimensions(tmp_path):
+    nodes = [helper.make_node("Add", ["level", "x"], ["level_out"]), helper.make_node("Neg", ["level_out"], ["y"])]
+    path = tmp_path / "level.onnx"
+    onnx.save(graph_model(nodes, {"x": [], "level": []}, {"y": [], "level_out": []}), path)
+    frames = np.float32([1, 2, 3])
+    assert golden_error(open_engine(path, "ort"), Golden({"x": frames}, {"y": -np.cumsum(frames)})) == 0
+
+
+def test_inspect_tells_the_same_as_json(accumulator, capsys):
+    assert main(["inspect", "--json", str(accumulator)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["name"], told["inputs"]) == ("accumulator", [{"name": "x", "shape": [1, 4]}])
+    assert told["states"][0] == {"name": "up", "next": "more", "shape": [1, 4]}
 
 
 def test_inspect_shows_what_is_taken_for_states(accumulator, capsys):

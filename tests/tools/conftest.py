@@ -1,6 +1,10 @@
-"""What enrols a voice: small models, a look, and a folder of profiles of each test's own."""
+"""What enrols a voice: small models, a look, and a folder of profiles of each test's own. And `hearloop profile`."""
 
+import json
+
+import jsonschema
 import numpy as np
+import onnx
 import pytest
 import soundfile
 import torch
@@ -10,6 +14,7 @@ from hearloop.models import build
 from hearloop.models.simulation.sphere import spherical_head
 from hearloop.models.simulation.starter import synthetic_voice
 from hearloop.tools.main import main
+from hearloop.tools.profiling.document import SCHEMA
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +59,32 @@ def look(tmp_path_factory):
 def profiles(tmp_path, monkeypatch):
     monkeypatch.setenv("HEARLOOP_PROFILES", str(tmp_path / "profiles"))
     return tmp_path / "profiles"
+
+
+@pytest.fixture
+def profile(tmp_path, capsys):
+    """Runs the verb; returns the exit status, what it printed, and its report, which fits the schema."""
+    schema = json.loads(SCHEMA.read_text())
+
+    def run(*arguments):
+        path = tmp_path / "report.json"
+        status = main(["profile", *map(str, arguments), "--json", str(path)])
+        captured = capsys.readouterr()
+        if not path.exists():
+            return status, captured.err, None
+        report = json.loads(path.read_text(), parse_constant=pytest.fail)  # Infinity and NaN are no JSON
+        jsonschema.validate(report, schema)
+        assert report["mode"] in ("loopback", "per-op") or max(map(len, captured.out.splitlines())) <= 80
+        return status, captured.out, report
+
+    return run
+
+
+@pytest.fixture
+def foreign(make_bundle, tmp_path):
+    """The same model without anything that hearloop would know it by."""
+    model = onnx.load(make_bundle())
+    del model.metadata_props[:]
+    path = tmp_path / "foreign.onnx"
+    onnx.save(model, path)
+    return path

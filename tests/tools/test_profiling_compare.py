@@ -63,6 +63,39 @@ def test_too_short_and_wild_runs_prove_nothing():
     assert verdict.outcome == "unclear"
 
 
+@pytest.mark.parametrize(("then", "now", "outcome"), [(5, 20, "unclear"), (20, 5, "unclear"), (6, 6, "slower")])
+def test_fewer_than_six_turns_prove_nothing_however_alike_they_are(then, now, outcome):
+    (verdict,) = compare(report(turns=then, noise=0), report(speed=1.5, turns=now, noise=0))
+    assert verdict.outcome == outcome
+    assert ("only 5 turns" in verdict.remark) == (outcome == "unclear")
+    assert max(map(len, comparison_table([verdict], []).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_row_whose_model_rested_proves_nothing(which):
+    reports = report(), report(speed=0.1)
+    reports[which]["rows"][1]["rested"] = 3
+    (verdict,) = compare(*reports)
+    assert verdict.outcome == "unclear"
+    assert "blocks without the model" in verdict.remark
+
+
+def test_blocks_without_the_model_do_not_hide_what_has_become_of_it():
+    """At 48 kHz in blocks of 128 samples a frame is complete in every third block."""
+
+    def run(model_us):
+        return measured(lambda index: 1000 * (model_us if index % 3 == 2 else 10), runs=lambda index: index % 3 == 2)
+
+    then, now = run(200), run(1200)
+    (verdict,) = compare(then, now)
+    assert (verdict.outcome, verdict.ratio) == ("slower", pytest.approx(6))
+    # A report that does not tell these blocks apart is compared by all of them, as it always was.
+    for turn in then["rows"][1]["turns"]:
+        del turn["model_p50"]
+    (verdict,) = compare(then, now)
+    assert (verdict.outcome, verdict.ratio) == ("equal", 1)
+
+
 def test_more_delay_and_missing_rows_are_worse_whatever_the_speed():
     now = report(seed=2, delay_ms=20.0)
     assert [verdict.outcome for verdict in compare(report(), now)] == ["equal", "later"]
@@ -74,19 +107,20 @@ def test_more_delay_and_missing_rows_are_worse_whatever_the_speed():
 def test_what_is_not_the_same_about_two_runs_is_told():
     then, now = report(), copy.deepcopy(report())
     now["settings"]["block"] = 64
+    now["settings"] |= {"path": "worker", "device": "headset"}
     now["environment"]["cpu"] = "another"
     now["rows"][1]["sha256"] = "1"
     told = differences(then, now)
-    assert len(told) == 3
+    assert len(told) == 5
     printed = comparison_table(compare(then, now), told)
     assert "not the same: block: 128 then, 64 now" in printed
 
 
-def measured(model_ns, yardstick_ns=50_000, blocks_s=5):
-    """The report of a run in which nothing is left to chance."""
+def measured(model_ns, yardstick_ns=50_000, blocks_s=5, runs=lambda index: True):
+    """The report of a run in which nothing is left to chance; the model runs in some of its blocks."""
     clock = FakeClock()
-    times = {"yardstick": lambda _: yardstick_ns, "model": model_ns}
-    subjects = [Subject(name, "", FakeJob(clock, takes), "fake") for name, takes in times.items()]
+    jobs = {"yardstick": FakeJob(clock, lambda _: yardstick_ns), "model": FakeJob(clock, model_ns, runs=runs)}
+    subjects = [Subject(name, "", job, "fake") for name, job in jobs.items()]
     rows, _ = measure(subjects, blocks_s, clock)
     return {"settings": {}, "environment": {}, "rows": [row.to_json() for row in rows]}
 
@@ -112,6 +146,8 @@ ROW = {
     "misses_per_hour": 10.0,
     "longest_miss_run": 1,
     "longest_clean_s": 5.0,
+    "rested": 4,
+    "failed_frames": 0,
     "first_us": 900.0,
     "real_time_factor": 0.25,
     "seconds": 10.0,
@@ -142,6 +178,7 @@ ROW = {
         ("page_faults>3", "longest_miss_run>1"),
         ("latency>11.9ms", "latency>12ms"),
         ("longest_clean<6s", "misses_per_hour>10"),
+        ("rested>3", "failed_frames>0"),
     ],
 )
 def test_conditions_hold_where_they_are_true(true, false):

@@ -10,6 +10,7 @@ from hearloop.tools.profiling.figures import BEYOND, EDGES_US, distribution, fig
 from hearloop.tools.profiling.runner import measure
 from hearloop.tools.profiling.schedule import Samples, run_back_to_back, run_paced
 from hearloop.tools.profiling.subjects import Subject
+from hearloop.tools.profiling.table import number, whole
 
 
 def run_fake(takes_ns, blocks=1000, late_ns=0, run=run_paced):
@@ -119,6 +120,20 @@ def test_several_rows_take_turns_and_none_misses_a_block():
         assert told["misses"] == 0
 
 
+def test_of_streams_in_parallel_every_one_has_its_own_runs_and_the_time_is_that_of_the_clock():
+    """The last block of one stream and the first of the next do not follow each other."""
+    parts = []
+    for late in (range(990, 1000), range(5)):
+        samples, _ = run_fake(lambda index: 1 * MS)
+        samples.slack[late] = -1
+        parts.append(samples)
+    found = figures(Samples.joined(parts), streams=2)
+    assert (found["blocks"], found["seconds"]) == (2000, 8)
+    assert (found["misses"], found["longest_miss_run"]) == (15, 10)
+    assert found["misses_per_hour"] == 15 / 8 * 3600
+    assert found["longest_clean_s"] == 995 * 0.008
+
+
 def test_what_fails_while_it_is_measured_is_raised():
     clock = FakeClock()
 
@@ -145,3 +160,12 @@ def test_percentiles_are_those_of_the_sorted_list(values):
 def test_the_longest_run_is_the_longest_run(flags):
     text = "".join("x" if flag else " " for flag in flags)
     assert longest_run(np.array(flags, bool)) == max(map(len, text.split()), default=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (-7664.4, "-7664"), (999_999, "999999"), (1_813_199, "1813k"), (-1_234_567, "-1235k"), (3e10, "30000M")],
+)
+def test_numbers_of_the_table_leave_room_between_its_columns(value, text):
+    assert whole(value) == text
+    assert len(number(value)) <= 6

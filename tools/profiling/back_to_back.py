@@ -5,7 +5,7 @@ what can be learned from them. The engines take turns every few steps, so that b
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter_ns
 from typing import Any
 
@@ -22,9 +22,15 @@ FRAMES_COMPARED = 1000
 
 
 def measure_back_to_back(
-    bundle: Bundle, steps: int, engine: str = "both", half_weights: bool = False, threads: int = 1
+    bundle: Bundle,
+    steps: int,
+    names: Sequence[str],
+    half_weights: bool = False,
+    threads: int = 1,
 ) -> dict[str, Any]:
-    """Time the engines on one model, and compare what they put out.
+    """Time the engines of these names on one model, and compare what they put out.
+
+    The engines take turns of ten steps, so that as many as fill the last turn are added to `steps`.
 
     Returns
     -------
@@ -34,11 +40,11 @@ def measure_back_to_back(
     """
     calls: dict[str, Any] = {}
     engines: dict[str, Any] = {}
-    if engine in ("both", "ort"):
+    if "ort" in names:
         engines["ort"] = OrtEngine(bundle, open_session(bundle, threads))
         calls["ort"] = _plain_call(engines["ort"])
         calls["ort bound"] = engines["ort"].run
-    if engine in ("both", "compiled"):
+    if "compiled" in names:
         forms = {"compiled": Options()}
         if half_weights:
             forms["compiled f16"] = Options(half_weights=True)
@@ -98,7 +104,7 @@ def _times(calls: Mapping[str, Any], steps: int) -> dict[str, dict[str, float]]:
     for call in calls.values():
         for _ in range(2 * TURN):
             call()
-    for _ in range(max(steps // TURN, 1)):
+    for _ in range(-(-steps // TURN)):
         for name, call in calls.items():
             for _ in range(TURN):
                 started = perf_counter_ns()

@@ -1,7 +1,8 @@
 """Is it slower than it was? Two reports of the same mode, row by row.
 
-Compared is the median block. It depends on the machine's state, which may change by half between two runs, so every
-report has a yardstick: fixed work, measured in the same minutes. What is judged is
+Compared is the median block in which the model ran (of all blocks, if one report is too old to tell). It depends on the
+machine's state, which may change by half between two runs, so every report has a yardstick: fixed work, measured in the
+same minutes. What is judged is
 
     ratio = (model now / yardstick now) / (model then / yardstick then)
 
@@ -12,9 +13,10 @@ grows by a fifth of what the machine itself has changed. The verdict is
     slower   if the whole interval lies above 1 + tolerance
     faster   if it lies below 1 / (1 + tolerance)
     equal    if the ratio lies between the two, and the interval is no wider than they are apart
-    unclear  otherwise
+    unclear  otherwise, after too few turns, and where the model rested: blocks without it are no measure of it
 """
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +28,11 @@ from .reference import REFERENCES, YARDSTICK
 TOLERANCE = 0.10
 RESAMPLINGS = 2000
 CONFIDENCE = 0.95
+# The true median lies outside all of five turns in one run of 16, more often than CONFIDENCE allows; no resampling of
+# them can tell that.
+FEWEST_TURNS = 6
 # What must be the same for two runs to be runs of the same thing.
-SETTINGS = ("sample_rate", "channels", "block", "signal", "threads", "stress", "period_ms")
+SETTINGS = ("sample_rate", "channels", "block", "signal", "threads", "stress", "period_ms", "path", "device")
 SAME_MACHINE = ("cpu", "cores", "governor", "system", "python", "numpy", "onnxruntime", "hearloop")
 
 
@@ -90,11 +95,14 @@ def _speed(
     name: str, old: Mapping[str, Any], new: Mapping[str, Any], yardsticks: tuple[Any, Any], tolerance: float
 ) -> Verdict:
     random = np.random.default_rng(0)
-    ratio, samples, machine = 1.0, np.ones(RESAMPLINGS), 1.0
+    ratio, samples, machine, fewest = 1.0, np.ones(RESAMPLINGS), 1.0, FEWEST_TURNS
+    key = "model_p50" if all("model_p50" in turn for row in (old, new) for turn in row["turns"]) else "p50"
     for row, yardstick, sign in ((new, yardsticks[1], 1), (old, yardsticks[0], -1)):
-        times = np.array([turn["p50"] for turn in row["turns"]])
+        times = np.array([turn[key] for turn in row["turns"]])
+        # The yardstick has its model in every block: it is the same by either key.
         fixed = np.array([turn["p50"] for turn in yardstick["turns"]]) if yardstick else np.ones(len(times))
         count = min(len(times), len(fixed))
+        fewest = min(fewest, count)
         relative = times[:count] / fixed[:count]
         drawn = np.median(relative[random.integers(0, count, (RESAMPLINGS, count))], axis=1)
         ratio *= float(np.median(relative)) ** sign
@@ -104,6 +112,11 @@ def _speed(
     allowed = tolerance + 0.2 * abs(float(np.log(machine)))
     remark = f"the machine itself: {machine:.2f}" if yardsticks[0] and yardsticks[1] else "no yardstick"
     outcome = _outcome(ratio, float(low), float(high), allowed)
+    if fewest < FEWEST_TURNS:
+        outcome, remark = "unclear", f"{remark}; only {fewest} turns, expected at least {FEWEST_TURNS}: run longer"
+    if old.get("rested") or new.get("rested"):
+        outcome = "unclear"
+        remark += f"; blocks without the model: {old.get('rested', 0)} then, {new.get('rested', 0)} now"
     return Verdict(name, outcome, ratio, float(low), float(high), allowed, remark)
 
 
@@ -128,13 +141,13 @@ def _delay(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Ve
 
 
 def comparison_table(verdicts: list[Verdict], different: list[str]) -> str:
-    lines = ["compared with the baseline: median block, by the yardstick of each run"]
+    lines = ["compared with the baseline: median block with the model, by each yardstick"]
     for verdict in verdicts:
         if verdict.outcome in ("slower", "faster", "equal", "unclear"):
             lines.append(
                 f"  {verdict.name[:24]:<24} {verdict.outcome:<8} {verdict.ratio:5.2f} "
                 f"({verdict.low:.2f} to {verdict.high:.2f}), tolerance {100 * verdict.tolerance:.0f} %\n"
-                f"  {'':<24} {verdict.remark}"
+                + textwrap.fill(verdict.remark, 80, initial_indent=" " * 27, subsequent_indent=" " * 27)
             )
         else:
             lines.append(f"  {verdict.name[:24]:<24} {verdict.outcome:<8} {verdict.remark}")

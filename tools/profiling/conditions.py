@@ -27,6 +27,8 @@ _NUMBERS: dict[str, tuple[Callable[[dict[str, Any]], float | None], dict[str, fl
     "misses": (lambda row: row["misses"], _PLAIN),
     "misses_per_hour": (lambda row: row["misses_per_hour"], _PLAIN),
     "longest_miss_run": (lambda row: row["longest_miss_run"], _PLAIN),
+    "rested": (lambda row: row["rested"], _PLAIN),
+    "failed_frames": (lambda row: row["failed_frames"], _PLAIN),
     "longest_clean": (lambda row: 1e6 * row["longest_clean_s"], _TIME),
     "first": (lambda row: row["first_us"], _TIME),
     "rtf": (lambda row: row["real_time_factor"], _SHARE),

@@ -5,6 +5,7 @@ meaning of a key, or takes one away, raises `VERSION`.
 """
 
 import csv
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -63,9 +64,39 @@ def check_document(content: Any, where: str, modes: Sequence[str]) -> dict[str, 
         raise HearloopError(f"{where}: version is {content.get('version')!r}; expected {VERSION}")
     if content.get("mode") not in modes:
         raise HearloopError(f"{where}: mode is {content.get('mode')!r}; expected {' or '.join(modes)}")
-    if not isinstance(content.get("rows"), list):
-        raise HearloopError(f"{where}: rows is {content.get('rows')!r}; expected a list")
+    if not isinstance(content.get("rows"), list) or not content["rows"]:
+        raise HearloopError(f"{where}: rows is {content.get('rows')!r}; expected a list of at least one")
+    for key in ("settings", "environment"):
+        if not isinstance(content.get(key), dict):
+            raise HearloopError(f"{where}: {key} is {content.get(key)!r}; expected an object")
+    for index, row in enumerate(content["rows"]):
+        _check_row(row, f"{where}: rows[{index}]")
     return content
+
+
+def _check_row(row: Any, where: str) -> None:
+    """Refuse a row that could not be compared with another."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("name", "model")):
+        raise HearloopError(f"{where} is no object with a name and a model")
+    turns = row.get("turns")
+    if not isinstance(turns, list) or not turns:
+        raise HearloopError(f"{where}: turns is {turns!r}; expected a list of at least one")
+    for turn in turns:
+        times = [turn.get("p50"), turn.get("model_p50", 1.0)] if isinstance(turn, dict) else [None]
+        if not all(isinstance(time, int | float) and 0 < time < math.inf for time in times):
+            raise HearloopError(f"{where}: a turn is {turn!r}; expected finite times above 0")
+    ledger = row.get("ledger")
+    if ledger and not (isinstance(ledger, dict) and isinstance(ledger.get("total_ms"), int | float)):
+        raise HearloopError(f"{where}: ledger is {ledger!r}; expected an object with total_ms, or null")
+
+
+def finite(content: Any) -> Any:
+    """The same with None for every number that is not finite: JSON has no word for those."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_csv(path: Path, measured: Mapping[str, Samples]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.stages import STAGES
+from ...runtime.stages import MODEL, STAGES
 from .schedule import Samples
 
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
@@ -55,14 +55,15 @@ def longest_run(flags: np.ndarray) -> int:
     return int((edges[1::2] - edges[::2]).max(initial=0))
 
 
-def figures(samples: Samples) -> dict[str, Any]:
-    """Everything that can be said about the times of one run.
+def figures(samples: Samples, streams: int = 1) -> dict[str, Any]:
+    """Everything that can be said about the times of one run, of so many equal streams at the same time.
 
     The first call and the first hundred blocks are given apart as well; they are part of the whole.
     """
     period_ns, count = samples.period_ns, len(samples)
     missed = samples.slack < 0
-    seconds = count * period_ns / 1e9
+    seconds = count / streams * period_ns / 1e9
+    each = np.split(missed, streams)  # the streams lie one after the other, but ran side by side
     stages: dict[str, Any] = {}
     for index, name in enumerate(STAGES):
         times = samples.stages[:, index]
@@ -82,8 +83,8 @@ def figures(samples: Samples) -> dict[str, Any]:
         "first_100_us": distribution(samples.compute[:FIRST_BLOCKS], histogram=False),
         "misses": int(missed.sum()),
         "misses_per_hour": round(float(missed.sum()) / seconds * 3600, 3) if count else None,
-        "longest_miss_run": longest_run(missed),
-        "longest_clean_s": round(longest_run(~missed) * period_ns / 1e9, 6),
+        "longest_miss_run": max(longest_run(stream) for stream in each),
+        "longest_clean_s": round(max(longest_run(~stream) for stream in each) * period_ns / 1e9, 6),
         "real_time_factor": round(float(samples.compute.mean()) / period_ns, 6) if count else None,
         "turns": _turns(samples),
     }
@@ -98,7 +99,15 @@ def _stage(times_ns: np.ndarray, samples: Samples) -> dict[str, Any] | None:
 
 
 def _turns(samples: Samples) -> list[dict[str, float]]:
-    """The shortest and the median time of each turn: what two runs are compared by."""
+    """The shortest and the median time of each turn, and what two runs are compared by.
+
+    That is the median over the blocks in which the model ran, over all where it never did. Where blocks are shorter
+    than a frame most have no model in them, and the median of all would say nothing of it.
+    """
     starts = np.flatnonzero(np.diff(samples.turn, prepend=-1)).tolist()
-    parts = [samples.compute[start:end] / 1000 for start, end in pairwise([*starts, len(samples)])]
-    return [{"min": round(float(part.min()), 3), "p50": round(float(np.median(part)), 3)} for part in parts]
+    turns = []
+    for start, end in pairwise([*starts, len(samples)]):
+        us, ran = samples.compute[start:end] / 1000, samples.stages[start:end, MODEL] > 0
+        found = {"min": us.min(), "p50": np.median(us), "model_p50": np.median(us[ran] if ran.any() else us)}
+        turns.append({name: round(float(value), 3) for name, value in found.items()})
+    return turns

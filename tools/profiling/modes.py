@@ -4,32 +4,36 @@ Paced and live also return the times of every block, by the name of the row.
 """
 
 import argparse
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ...runtime.auto_engine import Compilation
 from ...runtime.bundle import Bundle
 from ...runtime.compiled_engine import CompiledEngine
+from ...runtime.compiler.cache import lookup
+from ...runtime.compiler.compiled import Options
 from ...runtime.devices import Device
 from ...runtime.errors import EngineError, HearloopError
 from ...runtime.ort import OrtEngine
 from ...runtime.portaudio import PortAudioDevice
 from ...runtime.software_device import SoftwareDevice
 from ..kernels import kernel_table, measure_kernels
-from .back_to_back import back_to_back_table, largest_difference, measure_back_to_back
+from .back_to_back import TURN, back_to_back_table, largest_difference, measure_back_to_back
 from .clock import RealClock
 from .document import document
 from .loopback import connect_jack, loopback_table, measure_loopback
 from .machine import temperatures_c
 from .nodes import measure_nodes, node_table
-from .reference import references
+from .reference import REFERENCES, references
 from .runner import ledger_json, measure
 from .running import cost_of_logging_ns, measure_live
 from .schedule import Samples, cost_of_measuring_ns
 from .stress import stress
-from .subjects import Subject, Work, open_subject
+from .subjects import LARGEST_BLOCK, Subject, Work, open_subject
 from .sweep import parse_axis, sweep, sweep_table
-from .table import ledger_table, machine_line, report_table
+from .table import ledger_table, machine_line, report_table, wrapped
 
 BLOCK_S = 0.008
 ENGINES = ("compiled", "ort")
@@ -62,16 +66,17 @@ def run_paced(bundles: Sequence[Bundle], options: argparse.Namespace) -> Measure
         },
     )
     print(report_table(report))
-    print("\n".join(["", *(_engine_line(found) for found in report["engines"]), *refused]).rstrip())
+    print("\n".join(["", *(_engine_line(found) for found in report["engines"])]).rstrip())
+    _print_refused(refused)
     return report, {row.subject.name: row.samples for row in rows}
 
 
 def _told_apart(bundles: Sequence[Bundle]) -> dict[str, Bundle]:
-    """Models by name; those of one name are numbered, as `model.onnx` of two folders."""
+    """Models by name; those of one name are numbered, as `model.onnx` of two folders, or one like a reference row."""
     named: dict[str, Bundle] = {}
     for bundle in bundles:
         name, number = bundle.info.name, 1
-        while name in named:
+        while name in named or name in REFERENCES:
             number += 1
             name = f"{bundle.info.name} ({number})"
         named[name] = bundle
@@ -91,11 +96,18 @@ def _open(name: str, bundle: Bundle, work: Work, options: argparse.Namespace) ->
     return opened, refused
 
 
+def _print_refused(refused: Sequence[str]) -> None:
+    for complaint in refused:
+        print(wrapped(complaint))
+
+
 def _engines(named: Mapping[str, Bundle], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For models that were run with both engines: the ratio of their times in the model, and whether they agree."""
+    """For models that both engines ran and that never rested: the ratio of their times, and whether they agree."""
     found = []
     for name, bundle in named.items():
-        stages = {row["engine"]: row["stages_us"]["model"] for row in rows if row["model"] == name}
+        stages = {
+            row["engine"]: row["stages_us"]["model"] for row in rows if row["model"] == name and not row["rested"]
+        }
         if set(ENGINES) <= stages.keys() and all(stages.values()):
             found.append(
                 {
@@ -115,13 +127,19 @@ def _engine_line(found: dict[str, Any]) -> str:
     )
 
 
-def run_live(options: argparse.Namespace) -> Measured:
+def run_live(bundles: Sequence[Bundle], options: argparse.Namespace) -> Measured:
     """One model after the other, in a stream of the device that was asked for."""
     rows, loops, blocks = [], [], []
     engine = "auto" if options.engine == "both" else options.engine
+    for bundle in bundles:
+        if engine == "auto" and lookup(bundle, Options()) is None:
+            # Else the run would begin with ONNX Runtime, and all its blocks would bear the name of what it ends with.
+            print(f"compiling {bundle.info.name}, this once", flush=True)
+            Compilation(bundle).engine()
     with _stress(options):
-        for model in options.model:
-            row, stats = measure_live(model, _device(options), options.seconds, engine, options.path)
+        for name, bundle in _told_apart(bundles).items():
+            row, stats = measure_live(bundle, _device(options), options.seconds, engine, options.path)
+            row.subject.model = name
             rows.append(row)
             loops.append(stats)
     for row, stats in zip(rows, loops, strict=True):
@@ -147,40 +165,51 @@ def run_live(options: argparse.Namespace) -> Measured:
 
 def run_back_to_back(bundles: Sequence[Bundle], options: argparse.Namespace) -> dict[str, Any]:
     """The engines beside each other, without pauses."""
+    rows: list[dict[str, Any]] = []
+    refused: list[str] = []
+    steps = -(-options.steps // TURN) * TURN
+    if steps != options.steps:
+        print(f"{steps} steps instead of {options.steps}: the engines take turns of {TURN}")
     with _stress(options):
-        rows = [
-            measure_back_to_back(bundle, options.steps, options.engine, options.half_weights, options.threads)
-            | {"ledgers": _ledgers(bundle, options)}
-            for bundle in bundles
-        ]
-    report = document("back-to-back", {"steps": options.steps, "threads": options.threads}, {"rows": rows})
+        for name, bundle in _told_apart(bundles).items():
+            opened, complaints = _open(name, bundle, _work(options), options)
+            refused += complaints
+            engines = [subject.engine for subject in opened]
+            row = measure_back_to_back(bundle, steps, engines, options.half_weights, options.threads)
+            rows.append(row | {"model": name, "ledgers": _ledgers(opened)})
+    report = document("back-to-back", {"steps": steps, "threads": options.threads}, {"rows": rows, "refused": refused})
     print(machine_line(report["environment"]))
-    print(back_to_back_table(report, options.steps))
+    print(back_to_back_table(report, steps))
     for row in rows:
         _print_ledgers(row)
+    _print_refused(refused)
     return report
 
 
 def run_per_op(bundles: Sequence[Bundle], options: argparse.Namespace) -> dict[str, Any]:
     """Inside the model, kernel by kernel and node by node."""
-    rows = []
-    for bundle in bundles:
-        row: dict[str, Any] = {"model": bundle.info.name, "ledgers": _ledgers(bundle, options)}
-        print(f"{bundle.info.name}, back to back, in a run of its own: times tell shares, not how long a step takes")
-        if "compiled" in _engine_names(options):
+    rows: list[dict[str, Any]] = []
+    refused: list[str] = []
+    for name, bundle in _told_apart(bundles).items():
+        opened, complaints = _open(name, bundle, _work(options), options)
+        engines = [subject.engine for subject in opened]
+        row: dict[str, Any] = {"model": name, "ledgers": _ledgers(opened)}
+        print(f"{name}, back to back, in a run of its own: times tell shares, not how long a step takes")
+        if "compiled" in engines:
             row["compiled"] = measure_kernels(bundle, options.steps, options.half_weights)
             print(kernel_table(row["compiled"]))
-        if "ort" in _engine_names(options):
+        if "ort" in engines:
             row["ort"] = measure_nodes(bundle, options.steps)
             print(node_table(row["ort"]))
         _print_ledgers(row)
+        _print_refused(complaints)
         rows.append(row)
-    return document("per-op", {"steps": options.steps}, {"rows": rows})
+        refused += complaints
+    return document("per-op", {"steps": options.steps}, {"rows": rows, "refused": refused})
 
 
-def _ledgers(bundle: Bundle, options: argparse.Namespace) -> list[dict[str, Any]]:
+def _ledgers(opened: Sequence[Subject]) -> list[dict[str, Any]]:
     """The delays that the model would have in the chain, with each engine, where the chain itself is not run."""
-    opened, _ = _open(bundle.info.name, bundle, _work(options), options)
     return [
         {"name": subject.name, "ledger": ledger_json(subject.ledger), "period_us": subject.job.period_ns / 1000}
         for subject in opened
@@ -196,11 +225,18 @@ def run_sweep(bundles: Sequence[Bundle], options: argparse.Namespace) -> dict[st
     """Paced, over every axis that was asked for."""
     work = _work(options)
     axes = [parse_axis(text) for text in options.sweep]
+    models: dict[str, tuple[Bundle, list[str]]] = {}
+    refused: list[str] = []
+    for name, bundle in _told_apart(bundles).items():
+        opened, complaints = _open(name, bundle, work, options)
+        models[name] = bundle, [subject.engine for subject in opened]
+        refused += complaints
     with _stress(options):
-        rows = sweep(bundles, _engine_names(options), axes, work, options.seconds)
-    report = document("sweep", _settings(work, options), {"rows": rows})
+        rows = sweep(models, axes, work, options.seconds)
+    report = document("sweep", _settings(work, options), {"rows": rows, "refused": refused})
     print(machine_line(report["environment"]))
     print(sweep_table(rows))
+    _print_refused(refused)
     return report
 
 
@@ -216,18 +252,30 @@ def run_loopback(options: argparse.Namespace) -> dict[str, Any]:
     return report
 
 
+def check_numbers(options: argparse.Namespace) -> None:
+    """Refuse numbers that nothing can be measured with.
+
+    Raises
+    ------
+    HearloopError
+        If one that is to be positive and finite is not, or a block is longer than there are.
+    """
+    for name in ("seconds", "samplerate", "channels", "block", "period_ms", "threads", "steps"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise HearloopError(f"--{name.replace('_', '-')} is {value}; expected a positive number")
+    block = _work(options).block
+    if not 0 < block <= LARGEST_BLOCK:
+        raise HearloopError(f"a block has {block} samples; expected 1 to {LARGEST_BLOCK}")
+
+
 def _engine_names(options: argparse.Namespace) -> tuple[str, ...]:
     return ENGINES if options.engine == "both" else (options.engine,)
 
 
 def _work(options: argparse.Namespace) -> Work:
-    rate = options.samplerate or 16000
-    block = options.block or round(BLOCK_S * rate)
-    for name, value in (("seconds", options.seconds), ("samplerate", rate), ("channels", options.channels)):
-        if value <= 0:
-            raise HearloopError(f"--{name} is {value}; expected a positive number")
-    if not 0 < block <= 65536 or options.period_ms <= 0 or options.threads < 1:
-        raise HearloopError("--block, --period-ms and --threads must be positive")
+    rate = 16000 if options.samplerate is None else options.samplerate
+    block = round(BLOCK_S * rate) if options.block is None else options.block
     return Work(rate, options.channels, block, options.period_ms, options.signal, options.threads)
 
 

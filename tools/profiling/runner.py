@@ -20,18 +20,23 @@ TURN_S = 0.128
 
 @dataclass
 class Row:
-    """One subject, and what was measured of it."""
+    """One subject, and what was measured of it; also of equal ones that ran `beside` it, at the same time."""
 
     subject: Subject
     samples: Samples
     resources: Resources = field(default_factory=Resources)
     collections: int = 0
     python_blocks: int = 0
-    streams: int = 1
+    beside: Sequence[Subject] = ()
+
+    @property
+    def streams(self) -> int:
+        return 1 + len(self.beside)
 
     def to_json(self) -> dict[str, Any]:
         """See docs/profile.md for each key."""
         subject, ledger = self.subject, self.subject.ledger
+        outcomes = [each.outcome() for each in (subject, *self.beside)]
         return {
             "name": subject.name,
             "model": subject.model,
@@ -39,14 +44,16 @@ class Row:
             "runs": subject.runs,
             "sha256": subject.sha256,
             "streams": self.streams,
-            **figures(self.samples),
+            **figures(self.samples, self.streams),
+            "rested": sum(outcome.rested for outcome in outcomes),
+            "failed_frames": sum(outcome.failed_frames for outcome in outcomes),
             "resources": {
                 **self.resources.to_json(),
                 "garbage_collections": self.collections,
                 "python_blocks": self.python_blocks,
             },
             "ledger": ledger_json(ledger),
-            "notes": [*subject.notes, *subject.outcome()],
+            "notes": [*subject.notes, *(note for outcome in outcomes for note in outcome.notes)],
         }
 
 
@@ -102,7 +109,7 @@ def measure(
 def measure_together(subjects: Sequence[Subject], seconds: float, make_clock: Callable[[], Clock]) -> Row:
     """Run equal subjects at the same time, each in a thread of its own; all their blocks are one row."""
     rows = [Row(subject, Samples.empty(_blocks(subject, seconds), subject.job.period_ns)) for subject in subjects]
-    merged = Row(rows[0].subject, rows[0].samples, streams=len(rows))
+    merged = Row(rows[0].subject, rows[0].samples, beside=[row.subject for row in rows[1:]])
 
     def work(row: Row) -> None:
         raise_priority(WORKER_PRIORITY)

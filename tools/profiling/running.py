@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.bundle import Bundle
 from ...runtime.devices import Device
 from ...runtime.framelog import BEGAN, COMPUTE, FIRST_STAGE, LATENESS, PROCESSOR, SLACK, FrameLog
 from ...runtime.live import LiveLoop
@@ -21,7 +22,7 @@ from ...runtime.states import load_model
 from .resources import Resources, read_resources
 from .runner import Row
 from .schedule import Samples
-from .subjects import Subject
+from .subjects import Outcome, Subject
 
 SHORTEST_BLOCK = 64  # room is taken for blocks of so many samples, and for a second more
 
@@ -29,20 +30,20 @@ SHORTEST_BLOCK = 64  # room is taken for blocks of so many samples, and for a se
 class _Stream:
     """Stands in for a job: the device sets the pace."""
 
-    def __init__(self, notes: list[str]):
-        self._notes = notes
+    def __init__(self, outcome: Outcome):
+        self._outcome = outcome
         self.period_ns, self.laps = 0, np.zeros(0, np.int64)
 
     def feed(self, index: int) -> None: ...
 
     def run(self) -> None: ...
 
-    def outcome(self) -> list[str]:
-        return self._notes
+    def outcome(self) -> Outcome:
+        return self._outcome
 
 
 def measure_live(
-    model: str, device: Device, seconds: float, engine: str = "auto", path: str = "auto"
+    model: str | Bundle, device: Device, seconds: float, engine: str = "auto", path: str = "auto"
 ) -> tuple[Row, dict[str, Any]]:
     """Run the live loop for so long, or to the end of what the device has to hear.
 
@@ -66,7 +67,7 @@ def measure_live(
     subject = Subject(
         model=loop.model_name,
         engine=loop.engine_name,
-        job=_Stream(_notes(stats, log)),
+        job=_Stream(_outcome(stats, log)),
         runs=f"{loop.path} path",
         sha256=_sha256(model),
         ledger=loop.latency,
@@ -94,6 +95,12 @@ def _samples(log: FrameLog, block: int, sample_rate: int) -> Samples:
     )
 
 
+def _outcome(stats: dict[str, Any], log: FrameLog) -> Outcome:
+    # A worker's model never rests: blocks that are concealed there came too late, and the model has run for them.
+    rested = stats["concealed"] if stats["path"] == "native" else 0
+    return Outcome(rested, stats["events"]["failed_frames"], _notes(stats, log))
+
+
 def _notes(stats: dict[str, Any], log: FrameLog) -> list[str]:
     notes = [
         f"{stats['misses']} misses and {stats['concealed']} concealed of {stats['blocks']} blocks by the loop's own "
@@ -115,7 +122,7 @@ def _notes(stats: dict[str, Any], log: FrameLog) -> list[str]:
     return notes
 
 
-def _sha256(model: str) -> str:
+def _sha256(model: str | Bundle) -> str:
     return hashlib.sha256(load_model(model).model).hexdigest()
 
 

@@ -35,6 +35,7 @@ from .schedule import Job
 from .signals import Signal
 
 CEILING_DBFS = -1.0
+LARGEST_BLOCK = 65536  # samples; longer than what any device asks for
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,24 @@ class Work:
     @property
     def block_ns(self) -> int:
         return round(1e9 * self.block / self.sample_rate)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is to be told after a run, besides its times.
+
+    Attributes
+    ----------
+    rested : int
+        Blocks that were played without the model, because it was too slow or was given up.
+    failed_frames : int
+        At which the model gave nothing that can be sound.
+    notes : list of str
+    """
+
+    rested: int = 0
+    failed_frames: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -77,9 +96,8 @@ class Subject:
     def name(self) -> str:
         return f"{self.model} {self.engine}".strip()
 
-    def outcome(self) -> list[str]:
-        """What is to be told after the run."""
-        return self.job.outcome() if hasattr(self.job, "outcome") else []
+    def outcome(self) -> "Outcome":
+        return self.job.outcome() if hasattr(self.job, "outcome") else Outcome()
 
 
 def open_subject(bundle: Bundle, engine: str, work: Work) -> Subject:
@@ -167,11 +185,13 @@ class NativeChain:
         given, made, data = self._arguments
         self._call(given, made, self._block, None, 0, data)
 
-    def outcome(self) -> list[str]:
-        tally, notes = self._telemetry.tally, []
-        if tally.concealed:
+    def outcome(self) -> Outcome:
+        tally, events, notes = self._telemetry.tally, self._session.events, []
+        if tally.bypasses:
             notes.append(f"too slow: the loop let the model rest during {tally.concealed} blocks; they are among these")
-        return notes + _failures(self._session.events)
+        if self._session.message:
+            notes.append(self._session.message)
+        return Outcome(tally.concealed, events["failed_frames"], notes + _failures(events))
 
 
 class WorkerChain:
@@ -209,8 +229,9 @@ class WorkerChain:
         self._stage.process(self._input, self._wet, True, self._heard)
         lap(self.laps, SAFETY)
 
-    def outcome(self) -> list[str]:
-        return _failures(self._path.events)
+    def outcome(self) -> Outcome:
+        events = self._path.events
+        return Outcome(failed_frames=events["failed_frames"], notes=_failures(events))
 
 
 def _failures(events: Mapping[str, int]) -> list[str]:

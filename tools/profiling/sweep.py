@@ -1,6 +1,6 @@
 """How the cost grows as the work grows: the same model, with one thing changed at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +8,7 @@ from ...runtime.bundle import Bundle
 from ...runtime.errors import HearloopError
 from .clock import RealClock
 from .runner import Row, measure, measure_together
-from .subjects import Work, open_subject
+from .subjects import LARGEST_BLOCK, Work, open_subject
 from .table import ledger_line
 
 # Name of an axis on the command line -> the work at one of its values. A block is as long at every rate.
@@ -28,7 +28,7 @@ def parse_axis(text: str) -> tuple[str, list[int]]:
     Raises
     ------
     HearloopError
-        If the axis is unknown, or a value is no positive whole number.
+        If the axis is unknown, a value is no positive whole number, or a block is longer than there are.
     """
     name, _, values = text.partition("=")
     if name not in AXES:
@@ -36,23 +36,31 @@ def parse_axis(text: str) -> tuple[str, list[int]]:
     numbers = [int(value) if value.strip().isdigit() else 0 for value in values.split(",")]
     if min(numbers) < 1:
         raise HearloopError(f"--sweep {text!r}: values are {values!r}; expected positive whole numbers, as 64,128")
+    if name == "blocks" and max(numbers) > LARGEST_BLOCK:
+        raise HearloopError(f"--sweep {text!r}: a block has {max(numbers)} samples; expected {LARGEST_BLOCK} at most")
     return name, numbers
 
 
 def sweep(
-    bundles: Sequence[Bundle], engines: Sequence[str], axes: Sequence[tuple[str, list[int]]], work: Work, seconds: float
+    models: Mapping[str, tuple[Bundle, Sequence[str]]],
+    axes: Sequence[tuple[str, list[int]]],
+    work: Work,
+    seconds: float,
 ) -> list[dict[str, Any]]:
     """Measure every model at every value of every axis, paced; one row each, with `axis` and `value`.
+
+    `models` holds each by the name that it goes by, with the engines that run it.
 
     On the axis `streams` so many copies of the model run at the same time, a thread each; on the others the audio
     changes, and blocks keep their length in time when the rate does.
     """
     rows = []
     for axis, values in axes:
-        for bundle in bundles:
+        for name, (bundle, engines) in models.items():
             for engine in engines:
                 for value in values:
                     row = _measure(bundle, engine, axis, value, work, seconds)
+                    row.subject.model = name
                     rows.append(row.to_json() | {"axis": axis, "value": value})
     return rows
 

@@ -81,10 +81,20 @@ def _uncertain(text: str, doubtful: bool) -> str:
 
 
 def number(value: float | None) -> str:
-    """At most seven characters."""
+    """At most six characters."""
     if value is None:
         return "-"
-    return f"{value:.1f}" if abs(value) < 1000 else f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) < 999.95 else whole(value)
+
+
+def whole(value: float) -> str:
+    """Without a fraction, in at most six characters: above that in thousands (k), millions (M) and so on."""
+    for unit in ("", "k", "M", "G"):
+        text = f"{value:.0f}{unit}"
+        if len(text) <= 6:
+            break
+        value /= 1000
+    return text
 
 
 def _budget(rows: Sequence[dict[str, Any]]) -> str:
@@ -107,12 +117,12 @@ def _promptness(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         late = row["lateness_us"]
         cells = (
-            *(f"{round(late[name])}" for name in ("p50", "p99", "max")),
-            f"{round(row['slack_us']['min'])}",
-            f"{row['misses']}",
-            f"{row['misses_per_hour']:.0f}",
-            f"{row['longest_miss_run']}",
-            f"{row['longest_clean_s']:.1f}",
+            *(whole(late[name]) for name in ("p50", "p99", "max")),
+            whole(row["slack_us"]["min"]),
+            whole(row["misses"]),
+            whole(row["misses_per_hour"]),
+            whole(row["longest_miss_run"]),
+            number(row["longest_clean_s"]),
         )
         lines.append(f"{row['name'][:NAME]:<{NAME}}" + "".join(f"{cell:>7}" for cell in cells))
     widths = (11, 17, 10, 9)
