@@ -89,7 +89,7 @@ class Compiled:
 def read_state(memory: np.ndarray, slot: StateSlot, rings: list[RingSlot]) -> np.ndarray:
     """The state as float32 in the shape of the graph's input."""
     places, _ = _places(memory, slot, rings)
-    return memory[places]
+    return np.asarray(memory[places])
 
 
 def write_state(memory: np.ndarray, slot: StateSlot, rings: list[RingSlot], values: np.ndarray) -> None:

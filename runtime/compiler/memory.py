@@ -67,7 +67,8 @@ class Buffer:
     @property
     def addresses(self) -> Addresses:
         """Addresses of the whole buffer, in its shape."""
-        return (self.number << _OFFSET_BITS) + np.arange(self.size, dtype=np.int64).reshape(self.shape)
+        first = self.number << _OFFSET_BITS
+        return np.arange(first, first + self.size, dtype=np.int64).reshape(self.shape)
 
 
 @dataclass(eq=False)

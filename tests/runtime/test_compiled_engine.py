@@ -87,6 +87,22 @@ def test_a_foreign_model_and_its_states(foreign):
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [[], [1], [2, 3]])
+def test_signals_and_states_may_be_single_numbers(tmp_path, shape):
+    nodes = [
+        helper.make_node("Add", ["x", "sum"], ["sum_out"]),
+        helper.make_node("Mul", ["sum_out", "half"], ["y"]),
+    ]
+    ports = {name: shape for name in ("x", "sum", "y", "sum_out")}
+    inputs, outputs = ({name: ports[name] for name in names} for names in (("x", "sum"), ("y", "sum_out")))
+    path = tmp_path / "sum.onnx"
+    onnx.save(graph_model(nodes, inputs, outputs, {"half": np.float32(0.5)}, opset=13), path)
+    compiled, ort = compare(path, 10, 1e-6)
+    states = [engine.save_state()["sum"] for engine in (compiled, ort)]
+    assert [state.shape for state in states] == 2 * [tuple(shape)]
+    np.testing.assert_allclose(*states, rtol=1e-6)
+
+
 def test_states_go_from_engine_to_engine(foreign):
     """Whoever continues from a state gives what the first one would have given."""
     random = np.random.default_rng(2)
