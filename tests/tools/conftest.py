@@ -1,4 +1,4 @@
-"""What enrols a voice: small models, a look, and a folder of profiles of each test's own. And `hearloop profile`."""
+"""What several verbs are tested with: small models and looks for voices, and runs of `hearloop profile`."""
 
 import json
 
