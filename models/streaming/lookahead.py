@@ -1,5 +1,7 @@
 """Attention that may look ahead, as far as training finds it worth the delay."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -84,5 +86,14 @@ class LookaheadAttention(nn.Module):
 
 def lookahead_price(model: nn.Module) -> torch.Tensor | float:
     """What the gates of all layers of a model that still learn how far to look ahead stand for, in frames."""
+    return sum((layer.lookahead_price() for layer in _undecided(model)), 0.0)
+
+
+def learns_lookahead(model: nn.Module) -> bool:
+    """Whether any layer of a model still learns how far to look ahead."""
+    return any(True for _ in _undecided(model))
+
+
+def _undecided(model: nn.Module) -> Iterator[LookaheadAttention]:
     layers = (layer for layer in model.modules() if isinstance(layer, LookaheadAttention))
-    return sum((layer.lookahead_price() for layer in layers if not layer.decided), 0.0)
+    return (layer for layer in layers if not layer.decided)

@@ -7,9 +7,12 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
+from torch import nn
+
 from ...runtime.errors import HearloopError
 from .. import MODELS, build, task_of
 from ..simulation.recipe import PairRecipe, Recipe, SceneRecipe
+from ..streaming.lookahead import learns_lookahead
 from .loss import LossWeights, TargetLossWeights
 from .settings import EnhanceSelection, EnrollSelection, Selection, SeparateSelection, Settings, TargetSelection
 from .talker_loss import SeparateLossWeights
@@ -147,9 +150,15 @@ def read_configuration(name_or_path: str) -> Configuration:
         raise HearloopError(f"{path}: not a TOML file ({error})") from error
     model = checked(Configuration, {key: content[key] for key in content if key == "model"}, str(path)).model
     configuration = checked(_kind_for(model), content, str(path))
-    _check_sizes(model, configuration.config, f"{path}: config")
+    network = _built(model, configuration.config, f"{path}: config")
+    weight = configuration.training.lookahead_weight
+    if weight > 0 and not learns_lookahead(network):
+        raise HearloopError(
+            f"{path}: training.lookahead_weight is {weight:g}; expected 0 with {model!r}, of which no layer learns "
+            "how far to look ahead"
+        )
     if isinstance(configuration, TargetConfiguration):
-        _check_sizes(configuration.enroll_model, configuration.enroll, f"{path}: enroll")
+        _built(configuration.enroll_model, configuration.enroll, f"{path}: enroll")
     return configuration
 
 
@@ -162,10 +171,10 @@ def _kind_for(model: str) -> type[Configuration]:
     return KINDS[task]
 
 
-def _check_sizes(model: str, config: dict[str, Any], where: str) -> None:
+def _built(model: str, config: dict[str, Any], where: str) -> nn.Module:
     """Raise HearloopError for arguments of which the constructor of a model makes no network."""
     try:
-        build(model, **config)
+        return build(model, **config)
     except Exception as error:  # what does not fit is of several unrelated types
         raise HearloopError(f"{where} is {config}; expected sizes of {model!r} ({error})") from error
 

@@ -83,6 +83,7 @@ def test_the_local_term_may_stay_for_ever(tmp_path):
             "model = 'gtcrn'\n[training]\nlearning_rate = inf",
             r"key 'training\.learning_rate' is inf; expected a finite",
         ),
+        ("model = 'gtcrn'\n[training]\nlookahead_weight = 0.1", "lookahead_weight is 0.1; expected 0 with 'gtcrn'"),
         ("model = 'gtcrn'\n[training]\nsteps = -5", "training: steps is -5; expected zero or more"),
         ("model = 'gtcrn'\n[training]\nseed = -1", "training: seed is -1; expected at least 0"),
         ("model = 'gtcrn'\n[training]\nseed = 4294967296", "training: seed is 4294967296; expected at least 0"),
