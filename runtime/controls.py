@@ -141,7 +141,7 @@ class Controls:
 
     @source_gains_db.setter
     def source_gains_db(self, value: Sequence[float]) -> None:
-        if not isinstance(value, (Sequence, np.ndarray)):
+        if not isinstance(value, Sequence) and np.ndim(value) != 1:
             raise HearloopError(f"control source_gains_db is {value!r}; expected a number for each source")
         gains = tuple(_checked("source_gains_db", gain, MUTED_DB, LARGEST_SOURCE_GAIN_DB) for gain in value)
         if self._expected is not None and len(gains) != self._expected:
@@ -158,6 +158,6 @@ class Controls:
 
 
 def _checked(name: str, value: float, least: float, most: float) -> float:
-    if not isinstance(value, (int, float, np.floating)) or math.isnan(value) or not least <= value <= most:
+    if not isinstance(value, (int, float, np.integer, np.floating)) or math.isnan(value) or not least <= value <= most:
         raise HearloopError(f"control {name} is {value!r}; expected a number from {least:g} to {most:g}")
     return float(value)

@@ -12,6 +12,7 @@ import soundfile
 
 from .bundle import Bundle, load_bundle
 from .bundle_info import BundleInfo
+from .controls import Controls
 from .errors import AudioError, EngineError
 from .processor import Processor
 from .voice import Voice, check_voice
@@ -20,6 +21,11 @@ from .whole import WholeProcessor
 SUFFIXES = (".wav", ".flac", ".ogg")
 READ_ONLY = (".aif", ".aiff", ".mp3", ".opus")
 BLOCK_SAMPLES = 16384
+# Channels and Hz that libsndfile writes at most; asked for more of either in ogg it crashes.
+LIMITS = {".flac": (8, 655_350), ".ogg": (255, 200_000)}
+# A wav file counts its bytes in 32 bits; of those the header takes some.
+LARGEST_WAV_BYTES = 2**32 - 2**16
+SAMPLE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 
 
 def process_file(
@@ -46,7 +52,7 @@ def process_file(
     Parameters
     ----------
     source, target : Path
-        wav, flac or ogg; the target's format follows its suffix.
+        wav, flac or ogg; the target's format follows its suffix. A wav file beyond 4 GiB is written as RF64.
     compensate : bool
         Shift the output so that it lines up with the input sample for sample; it has the same length either way.
     progress : callable, optional
@@ -59,13 +65,14 @@ def process_file(
     Returns
     -------
     dict
-        seconds, sample_rate, channels, latency_samples, targets (the files that were written), and the processor's
-        event counts.
+        seconds, missing_seconds (that the source's header tells of and that could not be read), sample_rate, channels,
+        latency_samples, targets (the files that were written), and the processor's event counts.
 
     Raises
     ------
     AudioError
-        If the source is not a readable sound file, or the target cannot be written or is the source itself.
+        If the source is not a readable sound file or has a rate that cannot be converted, or the target cannot be
+        written, cannot hold the rate or the channels, or is the source itself.
     HearloopError
         If the model cannot be loaded or run, or a control has a wrong value.
     """
@@ -74,12 +81,13 @@ def process_file(
             f"{target}: cannot write {target.suffix or 'a file without suffix'}; use {', '.join(SUFFIXES)}"
         )
     bundle = model if isinstance(model, Bundle) else load_bundle(model)
-    remixed = bool(controls.get("source_gains_db"))
+    remixed = bool(Controls(**controls).source_gains_db)
     targets = source_files(target, bundle.info, remixed)
     with _open(source) as sound:
         processor = _processor(bundle, sound, engine, voice, controls)
         channels = processor.channels_out if isinstance(processor, WholeProcessor) else sound.channels
         latency = round(processor.latency.total)
+        check_limits(target, channels, sound.samplerate)
         for each in targets:
             if each.exists() and each.samefile(source):
                 raise AudioError(f"{each}: is the recording itself, which is not overwritten; expected another file")
@@ -103,7 +111,8 @@ def process_file(
         except (OSError, soundfile.SoundFileError) as error:
             raise AudioError(f"{target}: cannot be written ({error})") from error
         return {
-            "seconds": sound.frames / sound.samplerate,
+            "seconds": outs[0].frames / sound.samplerate,
+            "missing_seconds": (sound.frames - outs[0].frames) / sound.samplerate,
             "sample_rate": sound.samplerate,
             "channels": channels,
             "latency_samples": latency,
@@ -131,9 +140,28 @@ def _processor(
 
 
 def sound_files(folder: Path) -> list[Path]:
-    """All files below a folder that have the suffix of a sound file, of one that can only be read as well."""
+    """All files below a folder that have the suffix of a sound file, of one that can only be read as well.
+
+    Hidden ones are left out: drafts that a killed process has left behind are among them.
+    """
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES + READ_ONLY)
-    return sorted(path for path in found if path.is_file())
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
+
+
+def check_limits(target: Path, channels: int, sample_rate: int) -> None:
+    """Refuse what a sound file of this suffix cannot hold.
+
+    Raises
+    ------
+    AudioError
+        If there are too many channels, or the rate is too high.
+    """
+    suffix = target.suffix.lower()
+    most_channels, highest_hz = LIMITS.get(suffix, (channels, sample_rate))
+    if channels > most_channels:
+        raise AudioError(f"{target}: the sound has {channels} channels; expected at most {most_channels} in {suffix}")
+    if sample_rate > highest_hz:
+        raise AudioError(f"{target}: the sound has {sample_rate} Hz; expected at most {highest_hz} in {suffix}")
 
 
 def _processed(
@@ -142,15 +170,15 @@ def _processed(
     """Blocks, float32 (targets, channels, n)."""
     process = processor.separate if apart else processor.process
     process(np.zeros((sound.channels, 0), np.float32))  # so that `flush` knows the form, also of an empty file
+    read = 0
     while True:
         try:
             block = sound.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
-            raise AudioError(
-                f"{sound.name}: damaged after {sound.tell() / sound.samplerate:.1f} s ({error})"
-            ) from error
+            raise AudioError(f"{sound.name}: damaged after {read / sound.samplerate:.1f} s ({error})") from error
         if not len(block):
             break
+        read += len(block)
         made = process(np.ascontiguousarray(block.T))
         yield made if apart else made[np.newaxis]
     if flush:
@@ -161,7 +189,7 @@ def _processed(
 @contextmanager
 def _draft(target: Path) -> Iterator[Path]:
     """An empty file beside the target, which is gone afterwards unless it was moved away."""
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     try:
         yield Path(name)
@@ -183,12 +211,15 @@ def _open(source: Path) -> soundfile.SoundFile:
 def _create(path: Path, like: soundfile.SoundFile, channels: int) -> soundfile.SoundFile:
     """A new file of the same rate, with the same sample format where the container has it.
 
-    Of what is compressed in another container (MP3 in WAV) libsndfile says that it has it, and cannot write it.
+    Of what is compressed in another container (MP3 in WAV) libsndfile says that it has it, and cannot write it. What is
+    compressed in WAV was a WAV file before, so that it fits one again.
     """
     kind = {".wav": "WAV", ".flac": "FLAC", ".ogg": "OGG"}[path.suffix.lower()]
     plain = like.subtype.startswith("PCM_") or like.subtype in ("FLOAT", "DOUBLE")
     keeps = (plain or like.format == kind) and soundfile.check_format(kind, like.subtype)
-    subtype = like.subtype if keeps else None
+    subtype = like.subtype if keeps else soundfile.default_subtype(kind)
+    if kind == "WAV" and like.frames * channels * SAMPLE_BYTES.get(subtype, 0) > LARGEST_WAV_BYTES:
+        kind = "RF64"
     return soundfile.SoundFile(path, "w", like.samplerate, channels, subtype=subtype, format=kind)
 
 

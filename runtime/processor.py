@@ -52,6 +52,9 @@ class Processor:
 
     Raises
     ------
+    AudioError
+        If channels, sample_rate or block_size is no positive whole number, or the rate cannot be converted to the
+        model's; see `resample.ratio`.
     BundleError
         If the model cannot process so many channels, or is no bundle that can be loaded.
     EngineError
@@ -84,6 +87,9 @@ class Processor:
                 name == "block_size" and value is None
             ):
                 raise AudioError(f"{name} is {value!r}; expected a positive whole number")
+        # NumPy's integers have a width, and overflow in sums of these.
+        channels, sample_rate = int(channels), int(sample_rate)
+        block_size = None if block_size is None else int(block_size)
         self.channels, self.sample_rate, self.block_size = channels, sample_rate, block_size
         self.controls = Controls(**controls)
         opened = open_engine(model, engine)
@@ -200,11 +206,11 @@ class Processor:
         `separate`. Together with what was returned then, less the first `latency.total` samples, they are as long as
         the input and line up with it.
         """
-        block = np.zeros((self.channels, self.block_size or LONGEST_CHUNK), np.float32)
         total = round(self.latency.total)
-        go_on = self.separate if self._apart else self.process
-        parts = [go_on(block) for _ in range(-(-total // block.shape[1]))]
-        return np.concatenate([go_on(block[:, :0]), *parts], axis=-1)[..., :total]
+        step = self.block_size or 1
+        silence = np.zeros((self.channels, -(-total // step) * step), np.float32)
+        rest = self.separate(silence) if self._apart else self.process(silence)
+        return rest[..., :total]
 
     def reset(self) -> None:
         """Forget the signal: the next sample is the first of a new stream."""

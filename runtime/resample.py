@@ -23,12 +23,31 @@ HALF_LENGTH = 12
 KAISER_BETA = 6.0
 CUTOFF = 0.46  # of the lower rate: 7.4 kHz at 16 kHz
 LONGEST_CHUNK = 1024
+HIGHEST_RATE_HZ = 1_000_000
+# Of p and q: the filter's table holds 24 taps for each step of the larger one, 10 MB here.
+LARGEST_TERM = 100_000
 
 
 def ratio(rate_in: int, rate_out: int) -> tuple[int, int]:
-    """Reduced p/q = rate_out / rate_in."""
+    """Reduced p/q = rate_out / rate_in.
+
+    Raises
+    ------
+    AudioError
+        If a rate is not positive or above 1 MHz, or the two have so little in common that the filter would be huge.
+    """
+    if not (0 < rate_in <= HIGHEST_RATE_HZ and 0 < rate_out <= HIGHEST_RATE_HZ):
+        raise AudioError(
+            f"sample rates are {rate_in} and {rate_out} Hz; expected positive whole numbers up to {HIGHEST_RATE_HZ}"
+        )
     divisor = gcd(rate_in, rate_out)
-    return rate_out // divisor, rate_in // divisor
+    p, q = int(rate_out) // divisor, int(rate_in) // divisor
+    if max(p, q) > LARGEST_TERM:
+        raise AudioError(
+            f"sample rates are {rate_in} and {rate_out} Hz, reduced {q} : {p}; expected a ratio of whole numbers up to "
+            f"{LARGEST_TERM}, as multiples of 25 Hz have"
+        )
+    return p, q
 
 
 def produced(samples_in: "int | np.ndarray", p: int, q: int) -> "int | np.ndarray":
@@ -38,8 +57,7 @@ def produced(samples_in: "int | np.ndarray", p: int, q: int) -> "int | np.ndarra
 
 def default_delay(rate_in: int, rate_out: int) -> int:
     """Delay of the filter in samples of the common rate."""
-    p, _ = ratio(rate_in, rate_out)
-    return round(HALF_LENGTH * rate_in * p / min(rate_in, rate_out))
+    return HALF_LENGTH * max(ratio(rate_in, rate_out))
 
 
 class ResamplerRecord(NamedTuple):
@@ -67,18 +85,22 @@ class Resampler:
     ----------
     delay_in : float
         Delay in input samples.
+
+    Raises
+    ------
+    AudioError
+        If the rates are not ones that `ratio` takes.
     """
 
     def __init__(
         self, channels: int, rate_in: int, rate_out: int, delay: int | None = None, longest: int = LONGEST_CHUNK
     ):
-        if rate_in <= 0 or rate_out <= 0:
-            raise AudioError(f"sample rates are {rate_in} and {rate_out} Hz; expected positive whole numbers")
         self.p, self.q = ratio(rate_in, rate_out)
         self.delay = default_delay(rate_in, rate_out) if delay is None else delay
         self.delay_in = self.delay / self.p
         self.longest = longest
-        phases = _polyphase(self.delay, self.p, CUTOFF * min(rate_in, rate_out) / (rate_in * self.p))
+        # The common rate is max(p, q) times the lower of the two.
+        phases = _polyphase(self.delay, self.p, CUTOFF / max(self.p, self.q))
         buffer = np.zeros((channels, phases.shape[1] - 1 + longest), np.float32)
         self.record = ResamplerRecord(phases, buffer, np.zeros(1, np.int64), self.p, self.q)
 

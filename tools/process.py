@@ -5,6 +5,7 @@ import os
 import sys
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.jobs < 0:
         raise HearloopError(f"--jobs is {options.jobs}; expected a number of processes, or 0 for one per core")
+    if options.backend:
+        _check_backend(options.backend)
     # A wrong model is told once, before any file is opened, and so are gains and voices that do not fit it.
     info = load_bundle(options.model).info
     Controls(source_gains_db=options.gains).expect_sources(info.sources, info.name)
@@ -92,7 +95,8 @@ def _run_folder(options: argparse.Namespace, settings: dict[str, Any], info: Bun
     if options.output.is_file():
         raise AudioError(f"{options.output}: is a file, but {options.input} is a folder; expected a folder for OUT")
     pairs, all_targets, there_already = [], [], 0
-    for source in sound_files(options.input):
+    sources = _sources(options.input, options.output)
+    for source in sources:
         target = options.output / source.relative_to(options.input)
         if options.format or target.suffix.lower() not in SUFFIXES:
             target = target.with_suffix(f".{options.format or 'wav'}")
@@ -111,17 +115,46 @@ def _run_folder(options: argparse.Namespace, settings: dict[str, Any], info: Bun
     target, count = Counter(all_targets).most_common(1)[0]
     if count > 1:
         raise AudioError(f"{count} inputs would be written to {target}; give them different stems")
+    recordings = {(found.st_dev, found.st_ino) for found in map(Path.stat, sources)}
+    for target in filter(Path.exists, all_targets):
+        found = target.stat()
+        if (found.st_dev, found.st_ino) in recordings:
+            raise AudioError(f"{target}: is the recording itself, which is not overwritten; expected another folder")
     work = partial(_process_one, settings=settings)
     failed = 0
     with tqdm(total=len(pairs), unit="file", disable=None) as bar:
-        for problem in _map(work, pairs, options.jobs or os.cpu_count() or 1, options.backend):
-            if problem:
-                failed += 1
-                tqdm.write(f"hearloop: {problem}", file=sys.stderr)
-            bar.update()
+        try:
+            for problem in _map(work, pairs, options.jobs or os.cpu_count() or 1, options.backend):
+                if problem:
+                    failed += 1
+                    tqdm.write(f"hearloop: {problem}", file=sys.stderr)
+                bar.update()
+        except BrokenProcessPool as error:
+            raise HearloopError(
+                f"{options.output}: a process was killed before all files were written, perhaps for want of memory; "
+                "fewer --jobs need less, and --skip-existing goes on with what is missing"
+            ) from error
     written = (len(pairs) - failed) * len(all_targets) // len(pairs)
     print(f"{options.output}: {written} file(s) written, {failed} failed")
     return 1 if failed else 0
+
+
+def _sources(folder: Path, output: Path) -> list[Path]:
+    """The sound files of a folder, without what an earlier run has written, if OUT is a folder inside IN."""
+    outputs = output.resolve()
+    if folder.resolve() not in outputs.parents:
+        return sound_files(folder)
+    return [source for source in sound_files(folder) if outputs not in source.resolve().parents]
+
+
+def _check_backend(backend: str) -> None:
+    import joblib
+
+    try:
+        with joblib.parallel_config(backend=backend):
+            pass
+    except ValueError as error:
+        raise HearloopError(f"--backend is {backend!r}; expected one that joblib has ({error})") from error
 
 
 def _map(work, pairs: list[tuple[Path, Path]], jobs: int, backend: str | None):
@@ -150,6 +183,12 @@ def _process_one(pair: tuple[Path, Path], settings: dict[str, Any]) -> str | Non
 
 
 def _report_events(name: str, facts: dict[str, Any]) -> None:
+    if facts["missing_seconds"]:
+        print(
+            f"hearloop: {name}: only {facts['seconds']:.2f} s of the recording could be read, its header tells of "
+            f"{facts['missing_seconds']:.2f} s more; it may be cut or damaged",
+            file=sys.stderr,
+        )
     if facts["bad_samples"]:
         print(
             f"hearloop: {name}: {facts['bad_samples']} input samples were not finite or far beyond full scale "

@@ -96,6 +96,35 @@ def test_reset_starts_a_new_stream(make_bundle, rng):
     np.testing.assert_array_equal(processor.process(samples), first)
 
 
+@pytest.mark.parametrize("block_size", [None, 1, 480, 1440])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_flush_gives_what_silence_would_have_brought_out(make_bundle, block_size, rate, rng):
+    samples = (0.1 * rng.standard_normal((2, 2880))).astype(np.float32)
+    flushed, waited = (Processor(make_bundle(), 2, rate, block_size=block_size) for _ in range(2))
+    total = round(flushed.latency.total)
+    expected = waited.process(np.concatenate([samples, np.zeros((2, 5760), np.float32)], axis=1))
+    out = np.concatenate([flushed.process(samples), flushed.flush()], axis=1)
+    np.testing.assert_allclose(out, expected[:, : 2880 + total], atol=1e-7)
+
+
+def test_flush_computes_no_more_frames_than_are_inside(make_bundle):
+    """At 100 Hz a sample is more than a frame, and a thousand samples of silence would be ten seconds of work."""
+    processor = Processor(make_bundle(), sample_rate=100)
+    processor.flush()
+    assert processor._wet.frame_count <= processor.latency.total * 160 / 128
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint16, np.int64])
+def test_numbers_of_numpy_mean_what_numbers_of_python_do(make_bundle, kind, rng):
+    """A sum of the widths of NumPy would overflow: 200 channels of two sources, and 128 frames a second at 8 kHz."""
+    samples = (0.1 * rng.standard_normal((200, 400))).astype(np.float32)
+    bundle = make_bundle(masks=np.full((2, 257), 0.5))
+    expected = Processor(bundle, 200, 8000, block_size=100)
+    processor = Processor(bundle, np.uint8(200), kind(8000), block_size=kind(100))
+    assert processor.latency == expected.latency
+    np.testing.assert_array_equal(processor.separate(samples), expected.separate(samples))
+
+
 def test_several_channels_share_one_mask_so_that_directions_stay(make_bundle, rng):
     """The right ear is the left at half the level and three samples later; after the model it still is."""
     left = 0.1 * rng.standard_normal(16000)
@@ -117,6 +146,7 @@ class TestControls:
         [
             ({"mix": 0.5}, 0.5),
             ({"attenuation_limit_db": 20.0}, 0.1),
+            ({"attenuation_limit_db": np.int64(20)}, 0.1),
             ({"attenuation_limit_db": 0.0}, 1.0),
             ({"attenuation_limit_db": 100.0}, 0.0),
             ({"output_gain_db": -20.0, "mix": 0.0}, 0.1),

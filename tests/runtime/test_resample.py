@@ -60,6 +60,12 @@ def test_chunks_may_be_as_long_as_was_said(rates, rng):
     np.testing.assert_array_equal(out[:, :count], convert(Resampler(3, *rates), samples))
 
 
-def test_nonsense_rates_are_refused():
-    with pytest.raises(AudioError, match="0 and 16000 Hz"):
-        Resampler(1, 0, 16000)
+@pytest.mark.parametrize("rate", [0, -16000, 191_999, 2_822_400, 2_000_000_011])
+def test_nonsense_rates_are_refused(rate):
+    with pytest.raises(AudioError, match=f"{rate} and 16000 Hz"):
+        Resampler(1, rate, 16000)
+
+
+def test_no_rate_that_sound_has_is_refused():
+    for rate in [*range(1, 100_001), *range(100_000, 1_000_001, 25)]:
+        assert max(ratio(rate, 16000)) <= 100_000

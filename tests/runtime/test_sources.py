@@ -255,9 +255,14 @@ class TestGains:
         with pytest.raises(HearloopError, match=r"1 gain\(s\); expected 0"):
             Processor(make_bundle()).controls.source_gains_db = (-6,)
 
+    @pytest.mark.parametrize("gains", [np.array([0, -12]), np.array([0.0, -12.0]), [np.int16(0), -12]])
+    def test_gains_may_be_numbers_of_numpy(self, make_bundle, gains):
+        made = Processor(make_bundle(masks=adding_up(2)), source_gains_db=gains)
+        assert made.controls.source_gains_db == (0, -12)
+
     def test_a_refused_change_changes_nothing(self, make_bundle):
         controls = Processor(make_bundle(masks=adding_up(2)), source_gains_db=(-6, 0)).controls
-        for wrong in ((0,), (0, 30), (0, 0, 0)):
+        for wrong in ((0,), (0, 30), (0, 0, 0), 0, np.array(0), np.zeros((2, 1))):
             with pytest.raises(HearloopError):
                 controls.source_gains_db = wrong
         assert controls.source_gains_db == (-6, 0)
