@@ -162,4 +162,4 @@ def _checked(
 def _shape(port: Any, where: str) -> tuple[int, ...]:
     if port.type != "tensor(float)":
         raise EngineError(f"{where}: {port.name!r} is a {port.type}, expected tensor(float)")
-    return tuple(size if isinstance(size, int) and size > 0 else 1 for size in port.shape)
+    return tuple(size if isinstance(size, int) else 1 for size in port.shape)

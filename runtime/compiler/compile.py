@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UnsupportedModel
 from .compiled import Compiled, Options, RingSlot, Slot, StateSlot
 from .emit import emit_program
 from .lower import lower
@@ -49,13 +50,15 @@ def compile_model(
     Raises
     ------
     UnsupportedModel
-        If an operator, or a form of one, cannot be compiled; the message names the node.
+        If an operator, or a form of one, cannot be compiled, or an input, output or state is without elements; the
+        message names it.
     """
     target, options = target or host_target(), options or Options()
     progress("read", 0.0)
     source = read_model(model)
     progress("lower", 0.1)
     program = lower(source, dict(states), rings)
+    refuse_empty_ports(program)
     set_initial_values(program, initial or {})
     stages = {"lower": len(program.kernels)}
     for name, run in PASSES.items():
@@ -82,6 +85,17 @@ def compile_model(
             **describe(program, plan, emitted.kernels, target),
         },
     )
+
+
+def refuse_empty_ports(program: Program) -> None:
+    """Raise UnsupportedModel if an input, an output or a state is without elements: it would lie nowhere in memory."""
+    remembered = {state.name: state.current for state in program.states}
+    for kind, ports in (("input", program.inputs), ("output", program.outputs), ("state", remembered)):
+        for name, addresses in ports.items():
+            if not addresses.size:
+                raise UnsupportedModel(
+                    f"{kind} {name!r} has shape {list(addresses.shape)}, expected at least one element"
+                )
 
 
 def set_initial_values(program: Program, initial: Mapping[str, float]) -> None:

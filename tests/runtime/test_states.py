@@ -10,7 +10,7 @@ from onnx import helper
 
 from hearloop.runtime import open_engine
 from hearloop.runtime.bundle import load_bundle
-from hearloop.runtime.errors import EngineError
+from hearloop.runtime.errors import EngineError, UnsupportedModel
 from hearloop.runtime.golden import Golden, golden_error
 from hearloop.runtime.states import find_states, load_model
 from hearloop.tools.main import main
@@ -106,6 +106,38 @@ def test_a_state_may_be_a_number_without_dimensions(tmp_path, engine):
     for _ in range(2):
         assert [opened.step({"x": frame})["y"][0] for frame in ones] == [5, 9, 13]
         opened.reset()
+
+
+@pytest.mark.parametrize(
+    ("states", "empty"),
+    [
+        ({"past": "past_out"}, r"state 'past' has shape \[1, 0\]"),
+        ({}, r"input 'past' has shape \[1, 0\]"),
+    ],
+)
+def test_inputs_and_states_without_elements_are_not_compiled(tmp_path, states, empty):
+    nodes = [
+        helper.make_node("Concat", ["past", "x"], ["y"], axis=1),
+        helper.make_node("Slice", ["y", "four", "four", "one"], ["past_out"]),
+    ]
+    path = tmp_path / "forgets.onnx"
+    constants = {"four": np.int64([4]), "one": np.int64([1])}
+    onnx.save(graph_model(nodes, {"x": [1, 4], "past": [1, 0]}, {"y": [1, 4], "past_out": [1, 0]}, constants), path)
+    feeds = {"x": np.ones((1, 4), np.float32)}
+    if not states:
+        feeds["past"] = np.ones((1, 0), np.float32)
+    np.testing.assert_array_equal(open_engine(path, "ort", states=states).step(feeds)["y"], feeds["x"])
+    with pytest.raises(UnsupportedModel, match=f"{empty}, expected at least one element"):
+        open_engine(path, "compiled", states=states)
+
+
+def test_an_output_without_elements_is_not_compiled(tmp_path):
+    node = helper.make_node("Slice", ["x", "four", "four", "one"], ["y"])
+    path = tmp_path / "silent.onnx"
+    constants = {"four": np.int64([4]), "one": np.int64([1])}
+    onnx.save(graph_model([node], {"x": [1, 4]}, {"y": [1, 0]}, constants), path)
+    with pytest.raises(UnsupportedModel, match=r"output 'y' has shape \[1, 0\]"):
+        open_engine(path, "compiled")
 
 
 def test_golden_vectors_may_be_numbers_without_dimensions(tmp_path):

@@ -1,7 +1,7 @@
 """Writing LLVM's language: one function at a time, as text.
 
-A value is its name and its number of lanes. Arithmetic may be contracted to fused multiply-adds and a division may
-become a multiplication, but nothing is assumed about NaN and infinity: safety checks rely on seeing them.
+A value is its name and its number of lanes. Kernels may contract a product and a sum to a fused multiply-add, but
+nothing is assumed about NaN and infinity: safety checks rely on seeing them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-FLAGS = "nsz arcp contract"
+FLAGS = "nsz contract"
+ROUNDED = "nsz"  # a product is rounded before it is added
 
 
 class Value(NamedTuple):
@@ -74,8 +75,8 @@ class Code:
             return Value(text, 1)
         return Value("<" + ", ".join([f"float {text}"] * lanes) + ">", lanes)
 
-    def binary(self, operation: str, a: Value, b: Value) -> Value:
-        return Value(self.assign(f"{operation} {FLAGS} {a.type} {a.name}, {b.name}"), a.lanes)
+    def binary(self, operation: str, a: Value, b: Value, flags: str = FLAGS) -> Value:
+        return Value(self.assign(f"{operation} {flags} {a.type} {a.name}, {b.name}"), a.lanes)
 
     def compare(self, condition: str, a: Value, b: Value) -> str:
         return self.assign(f"fcmp {condition} {a.type} {a.name}, {b.name}")

@@ -7,7 +7,7 @@ All are within a few units in the last place and pass NaN on.
 from collections.abc import Callable
 
 from ..expression import Apply, Expression, Load, Number, Result, walk
-from .code import Code, Value, vector
+from .code import ROUNDED, Code, Value, vector
 
 TANH_P = (
     -2.76076847742355e-16,
@@ -84,8 +84,10 @@ def operate(code: Code, operation: str, x: list[Value]) -> Value:
     if operation in LIBRARY:
         return by_lane(code, LIBRARY[operation], x)
     match operation:
-        case "add" | "sub" | "mul" | "div":
-            return code.binary("f" + operation, *x)
+        case "add" | "sub":  # x x - y y is 0 where x and y are equal, and no less than 0 where x is larger
+            return code.binary("f" + operation, x[0], x[1], ROUNDED)
+        case "mul" | "div":
+            return code.binary("f" + operation, x[0], x[1])
         case "neg":
             return Value(code.assign(f"fneg {x[0].type} {x[0].name}"), lanes)
         case "abs":

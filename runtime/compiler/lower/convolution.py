@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import UnsupportedModel
 from ..memory import Addresses
 from .environment import Environment, Tensor
 from .views import constant_of
@@ -31,14 +32,17 @@ def geometry(attributes: dict[str, Any], kernel: tuple[int, ...], sizes: tuple[i
     return strides, dilations, pairs
 
 
-def windows(x: Addresses, kernel: Any, strides: Any, dilations: Any, counts: Any = None) -> Addresses:
+def windows(x: Addresses, kernel: Any, strides: Any, dilations: Any) -> Addresses:
     """[N, C, *taps, *positions] of a padded [N, C, *sizes]."""
     rank = len(kernel)
-    if counts is None:
-        counts = [
-            (size - (taps - 1) * dilation - 1) // stride + 1
-            for size, taps, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True)
-        ]
+    reaches = [(taps - 1) * dilation + 1 for taps, dilation in zip(kernel, dilations, strict=True)]
+    sizes = x.shape[2:]
+    counts = [(size - reach) // stride + 1 for size, reach, stride in zip(sizes, reaches, strides, strict=True)]
+    if min(counts) <= 0:
+        raise UnsupportedModel(
+            f"the kernel reaches over {reaches} of {list(sizes)} padded positions, expected no more than there are; "
+            "free dimensions count as 1"
+        )
     for axis, (taps, stride, dilation, count) in enumerate(zip(kernel, strides, dilations, counts, strict=True)):
         index = np.arange(taps)[:, None] * dilation + np.arange(count)[None, :] * stride
         x = np.take(x, index, axis=2 + 2 * axis)  # the axis becomes two: tap, position
@@ -97,6 +101,8 @@ def transposed(
             small, large = total // 2, total - total // 2
             pads.append((small, large) if automatic == "SAME_UPPER" else (large, small))
     shape = [size - before - after for size, (before, after) in zip(whole, pads, strict=True)]
+    if min(shape) <= 0:
+        raise UnsupportedModel(f"the output has {shape} positions, expected some; free dimensions count as 1")
     channels_in, channels = w.shape[0], w.shape[1] * groups
     rows = w.reshape(groups, channels_in // groups, w.shape[1], *kernel).swapaxes(1, 2)
     rows = rows.reshape(channels, channels_in // groups, *kernel)

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnx
 
-from ...errors import UnsupportedModel
 from ..expression import Expression, apply
+from .casts import as_type
 from .environment import Environment, Tensor
 
 Make = Callable[..., Expression]
@@ -49,18 +48,14 @@ def mean(env: Environment, attributes: dict[str, Any], *x: Any, **_: Any) -> Ten
     def make(first: Expression, *others: Expression) -> Expression:
         for other in others:
             first = apply("add", first, other)
-        return apply("mul", first, 1 / len(x))
+        return apply("div", first, len(x))
 
     return env.map(make, *x)
 
 
 def divide(env: Environment, attributes: dict[str, Any], a: Any, b: Any, **_: Any) -> Tensor:
-    """Division; of integers towards zero. A constant divisor becomes a factor."""
-    if np.issubdtype(a.dtype, np.integer):
-        return env.map(lambda x, y: apply("trunc", apply("div", x, y)), a, b, dtype=a.dtype)
-    if not isinstance(b, Tensor):
-        return env.map(lambda x, y: apply("mul", x, y), a, 1 / np.asarray(b, np.float64))
-    return env.map(lambda x, y: apply("div", x, y), a, b)
+    """Division; of integers towards zero."""
+    return env.map(lambda x, y: as_type(apply("div", x, y), a.dtype), a, b, dtype=a.dtype)
 
 
 def power(env: Environment, attributes: dict[str, Any], a: Any, b: Any, **_: Any) -> Tensor:
@@ -74,10 +69,10 @@ def power(env: Environment, attributes: dict[str, Any], a: Any, b: Any, **_: Any
         if exponent == 3:
             return env.map(lambda x: apply("mul", apply("mul", x, x), x), a, dtype=a.dtype)
         if exponent == 0.5:
-            return env.map(lambda x: apply("sqrt", x), a, dtype=a.dtype)
+            return env.map(lambda x: as_type(apply("sqrt", x), a.dtype), a, dtype=a.dtype)
         if exponent == -1:
-            return env.map(lambda x: apply("div", 1.0, x), a, dtype=a.dtype)
-    return env.map(lambda x, y: apply("pow", x, y), a, b, dtype=a.dtype)
+            return env.map(lambda x: as_type(apply("div", 1.0, x), a.dtype), a, dtype=a.dtype)
+    return env.map(lambda x, y: as_type(apply("pow", x, y), a.dtype), a, b, dtype=a.dtype)
 
 
 def modulo(env: Environment, attributes: dict[str, Any], a: Any, b: Any, **_: Any) -> Tensor:
@@ -102,20 +97,6 @@ def where(env: Environment, attributes: dict[str, Any], condition: Any, then: An
         chosen = np.where(condition, env.addresses(then), env.addresses(otherwise))
         return Tensor(chosen, dtype)
     return env.map(lambda c, a, b: apply("select", c, a, b), condition, then, otherwise, dtype=dtype)
-
-
-def cast(env: Environment, attributes: dict[str, Any], x: Any, like: Any = None, **_: Any) -> Any:
-    target = np.dtype(like.dtype if like is not None else onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
-    source = np.dtype(x.dtype)
-    if not isinstance(x, Tensor):  # only the type comes from a value that is computed
-        return np.asarray(x).astype(target)
-    if target == np.bool_:
-        return env.map(lambda a: apply("not", apply("equal", a, 0.0)), x, dtype=target)
-    if np.issubdtype(target, np.integer) and np.issubdtype(source, np.floating):
-        return env.map(lambda a: apply("trunc", a), x, dtype=target)
-    if target.kind not in "fiub":
-        raise UnsupportedModel(f"a cast to {target}")
-    return Tensor(x.addresses, target)
 
 
 def _turned(first: str) -> Any:
@@ -148,8 +129,12 @@ def positive(x: Expression, then: Expression, otherwise: Expression) -> Expressi
 
 
 def softplus(x: Expression) -> Expression:
-    """log(1 + exp(x)), written so that nothing overflows."""
-    tail = apply("log", apply("add", 1.0, apply("exp", apply("neg", apply("abs", x)))))
+    """log(1 + exp(x)), written so that nothing overflows, and that small exponentials are not lost beside 1."""
+    small = apply("exp", apply("neg", apply("abs", x)))
+    total = apply("add", 1.0, small)
+    # What rounding took from the sum, the quotient gives back to its logarithm (D. Goldberg, 1991, theorem 4).
+    tail = apply("div", apply("mul", apply("log", total), small), apply("sub", total, 1.0))
+    tail = apply("select", apply("equal", total, 1.0), small, tail)
     return apply("add", apply("maximum", x, 0.0), tail)
 
 
@@ -283,8 +268,6 @@ LOWERINGS: dict[str, Any] = {
     "Mean": mean,
     "Clip": clip,
     "Where": where,
-    "Cast": cast,
-    "CastLike": cast,
     "Less": _plain("less", BOOLEAN),
     "LessOrEqual": _plain("less_equal", BOOLEAN),
     "Greater": _turned("less"),

@@ -151,7 +151,8 @@ class Environment:
             value = apply("add", value, Load(np.broadcast_to(self.gather(bias), out.shape)))
         if not a.shape[2]:
             raise UnsupportedModel("a sum over no terms")
-        self.kernels.append(Contract(out, a, b, value))
+        if out.size:
+            self.kernels.append(Contract(out, a, b, value))
         return out
 
 

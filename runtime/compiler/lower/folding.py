@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from ...errors import UnsupportedModel
 
 DRAWING = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+OLDEST_DEQUANTIZE = 19  # opset from which the reference knows it; the types of before mean the same there
 SOFTMAX = ("Softmax", "LogSoftmax", "Hardmax")
 
 
@@ -39,6 +40,8 @@ def evaluate(node: onnx.NodeProto, inputs: list[Any], opset: int) -> list[Any]:
         ],
         [helper.make_empty_tensor_value_info(name) for name in node.output if name],
     )
+    if node.op_type == "DequantizeLinear":
+        opset = max(opset, OLDEST_DEQUANTIZE)
     imports = [helper.make_opsetid(node.domain, opset if node.domain in ("", "ai.onnx") else 1)]
     try:
         with warnings.catch_warnings():

@@ -7,7 +7,18 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ...errors import UnsupportedModel
-from . import contraction, convolution, elementwise, functions, normalization, pooling, recurrent, reduction, views
+from . import (
+    casts,
+    contraction,
+    convolution,
+    elementwise,
+    functions,
+    normalization,
+    pooling,
+    recurrent,
+    reduction,
+    views,
+)
 from .environment import Environment, Tensor
 from .folding import evaluate
 
@@ -15,6 +26,7 @@ STANDARD = ("", "ai.onnx")
 # A lowering gets the environment, the attributes, the inputs (None where one is left out) and the number of outputs.
 LOWERINGS: dict[str, Any] = {
     **views.LOWERINGS,
+    **casts.LOWERINGS,
     **elementwise.LOWERINGS,
     **contraction.LOWERINGS,
     **convolution.LOWERINGS,

@@ -6,13 +6,14 @@ import numpy as np
 
 from ..expression import Expression, Load, Result, apply
 from ..program import Cumulate, Reduce
+from .casts import as_type
 from .environment import Environment, Tensor
 from .views import constant_of
 
 # Operator -> (how, what is reduced, what is made of the result; the latter gets the number of terms as well).
 FORMS: dict[str, tuple[str, Any, Any]] = {
     "ReduceSum": ("sum", lambda x: x, lambda r, n: r),
-    "ReduceMean": ("sum", lambda x: x, lambda r, n: apply("mul", r, 1 / n)),
+    "ReduceMean": ("sum", lambda x: x, lambda r, n: apply("div", r, n)),
     "ReduceMax": ("max", lambda x: x, lambda r, n: r),
     "ReduceMin": ("min", lambda x: x, lambda r, n: r),
     "ReduceProd": ("prod", lambda x: x, lambda r, n: r),
@@ -38,7 +39,7 @@ def _reduce(env: Environment, x: Tensor, axes: list[int], keep: bool, how: str, 
     rows = rows.reshape(int(np.prod([x.shape[axis] for axis in kept])), -1)
     shape = [1 if axis in axes else size for axis, size in enumerate(x.shape)]
     out = env.fresh(shape if keep else [x.shape[axis] for axis in kept])
-    value: Expression = after(Result(), rows.shape[1])
+    value: Expression = as_type(after(Result(), rows.shape[1]), x.dtype)
     env.kernels.append(Reduce(out.reshape(-1), before(Load(rows)), how, value))
     return Tensor(out, x.dtype)
 
@@ -62,6 +63,8 @@ def log_sum_exp(env: Environment, attributes: dict[str, Any], x: Tensor, axes: A
         return x
     same = lambda value, *_: value  # noqa: E731
     top = _reduce(env, x, found, True, "max", same, same)
+    # Infinity less infinity would be no number.
+    top = env.map(lambda m: apply("select", apply("isinf", m), 0.0, m), top)
     below = env.map(lambda a, m: apply("exp", apply("sub", a, m)), x, top)
     total = _reduce(env, below, found, True, "sum", same, lambda r, n: apply("log", r))
     result = env.map(lambda a, m: apply("add", a, m), total, top)

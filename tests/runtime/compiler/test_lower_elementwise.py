@@ -144,6 +144,62 @@ def test_integers_and_truth_values(way, seed):
     agree(way, model_of(nodes, values, [node.output[0] for node in nodes]), [values])
 
 
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize("divisor", [3.0, 8.0, 41.0, 47.0, 2e38])
+def test_a_quotient_is_exact_where_it_can_be(way, divisor, constant):
+    """41 times the float next to 1 / 41 is below 1, and 1 / 2e38 is below the normal numbers."""
+    d = np.float32(divisor)
+    x = d * np.minimum(np.arange(1, 300, dtype=np.float32), 3e38 // d)
+    nodes = [helper.make_node("Div", ["x", "d"], ["quotient"]), helper.make_node("Floor", ["quotient"], ["y"])]
+    values = {"x": x} if constant else {"x": x, "d": d}
+    agree(way, model_of(nodes, values, ["y"], {"d": d} if constant else {}), [values])
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_quotient_of_integers_is_exact(way, constant):
+    values, d = {"x": np.arange(-2000, 2000)}, np.array(41)
+    if not constant:
+        values["d"] = d
+    nodes = [helper.make_node("Div", ["x", "d"], ["y"])]
+    agree(way, model_of(nodes, values, ["y"], {"d": d} if constant else {}), [values])
+
+
+def test_equal_products_cancel(way):
+    """A fused multiply-add would leave what rounding took from one of them, and its root is no number."""
+    x = np.float32([0.1, 0.7, 1.1])
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["a"]),
+        helper.make_node("Mul", ["z", "z"], ["b"]),
+        helper.make_node("Sub", ["a", "b"], ["rest"]),
+        helper.make_node("Sqrt", ["rest"], ["y"]),
+    ]
+    values = {"x": x, "z": x}
+    agree(way, model_of(nodes, values, ["y"]), [values])
+
+
+def test_softplus_of_small_numbers(way):
+    x = np.float32([-80, -25, -17, -15, -1, 0, 30])
+    nodes = [helper.make_node("Softplus", ["x"], ["soft"]), helper.make_node("Log", ["soft"], ["y"])]
+    agree(way, model_of(nodes, {"x": x}, ["y"]), [{"x": x}])
+
+
+@pytest.mark.parametrize("narrow", ["INT8", "UINT8", "INT16", "UINT16", "INT32", "UINT32", "INT64", "UINT64"])
+def test_a_cast_to_fewer_bits_goes_round(way, narrow):
+    values = {"x": np.int32([-70000, -32769, -300, -129, -1, 0, 5, 128, 256, 300, 65536, 70000])}
+    nodes = [
+        helper.make_node("Cast", ["x"], ["narrow"], to=getattr(TensorProto, narrow)),
+        helper.make_node("Cast", ["narrow"], ["y"], to=TensorProto.FLOAT),
+    ]
+    agree(way, model_of(nodes, values, ["y"]), [values], tolerance=0)
+
+
+def test_powers_of_integers_are_integers(way):
+    values = {"x": np.int32([1, 2, 3, 8, 15, 17])}
+    nodes = [helper.make_node("Pow", ["x", exponent], [f"y{exponent}"]) for exponent in ("root", "inverse", "rest")]
+    known = {"root": np.float32(0.5), "inverse": np.float32(-1), "rest": np.float32(1.5)}
+    agree(way, model_of(nodes, values, [node.output[0] for node in nodes], known), [values])
+
+
 @given(seed=seeds)
 @few
 def test_not_a_number(way, seed):

@@ -49,6 +49,17 @@ def test_random_numbers_are_not_drawn_beforehand(way, name, inputs, attributes):
         way(model)
 
 
+@pytest.mark.parametrize("opset", [10, 13, 18, 19, 21])
+def test_weights_of_eight_bits(way, opset, rng):
+    """ONNX's reference evaluates DequantizeLinear from opset 19 on."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["bits", "scale", "zero"], ["w"]),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    known = {"bits": rng.integers(-128, 128, (4, 5), np.int8), "scale": np.float32(0.02), "zero": np.int8(3)}
+    agree(way, model_of(nodes, {"x": X}, ["y"], known, opset), [{"x": X + np.float32(0.5)}])
+
+
 def test_a_sparse_initializer_is_refused(way):
     model = model_of([helper.make_node("Add", ["x", "sparse"], ["y"], name="sum")], {"x": X}, ["y"], {"sparse": X})
     del model.graph.initializer[:]

@@ -223,3 +223,38 @@ def test_state_of_a_recurrent_layer(way, cell, rng):
     inputs = feeds[0] | {name: numbers(rng, 1, 1, size) for name in names}
     states = {name: f"{name}.next" for name in names}
     agree(way, model_of([node], inputs, ["y", *states.values()], known), feeds, states, tolerance=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "reason"),
+    [
+        ("Conv", {"kernel_shape": [3]}, r"reaches over \[3\] of \[2\] padded positions"),
+        ("Conv", {"kernel_shape": [3], "dilations": [2], "pads": [1, 1]}, r"reaches over \[5\] of \[4\]"),
+        ("ConvTranspose", {"kernel_shape": [3], "pads": [2, 2]}, r"the output has \[0\] positions"),
+        ("MaxPool", {"kernel_shape": [3]}, r"reaches over \[3\] of \[2\]"),
+        ("AveragePool", {"kernel_shape": [3]}, r"reaches over \[3\] of \[2\]"),
+    ],
+)
+def test_kernels_longer_than_the_signal_are_refused(way, name, attributes, reason, rng):
+    inputs = ["x", "w"] if "Conv" in name else ["x"]
+    model = model_of(
+        [helper.make_node(name, inputs, ["y"], **attributes)],
+        {"x": numbers(rng, 1, 1, 9)},
+        ["y"],
+        {"w": numbers(rng, 1, 1, 3)},
+    )
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 2
+    with pytest.raises(UnsupportedModel, match=f"node 'y' .*{reason}.*free dimensions count as 1"):
+        way(model)
+
+
+def test_a_product_without_rows(way, rng):
+    """A state that is still empty may be multiplied like any other."""
+    nodes = [
+        helper.make_node("Slice", ["x", "none", "none", "axis"], ["past"]),
+        helper.make_node("MatMul", ["past", "w"], ["nothing"]),
+        helper.make_node("Concat", ["nothing", "x"], ["y"], axis=1),
+    ]
+    known = {"none": np.int64([0]), "axis": np.int64([1])}
+    feeds = {"x": numbers(rng, 1, 4, 6), "w": numbers(rng, 6, 6)}
+    agree(way, model_of(nodes, feeds, ["y"], known), [feeds])

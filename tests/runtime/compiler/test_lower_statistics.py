@@ -32,6 +32,18 @@ def test_reductions(way, seed, shape, keep, data):
     agree(way, model_of(nodes, feeds, [node.output[0] for node in nodes], {"axes": np.int64(axes)}), [feeds])
 
 
+def test_sums_of_exponentials_of_infinities(way):
+    x = np.float32([[-np.inf, -np.inf], [-np.inf, 1], [1, np.inf], [1, 2]])
+    node = helper.make_node("ReduceLogSumExp", ["x", "axes"], ["y"])
+    agree(way, model_of([node], {"x": x}, ["y"], {"axes": np.int64([1])}), [{"x": x}])
+
+
+def test_statistics_of_integers_are_integers(way):
+    x = np.int32([[1, 2, 4, 4], [-1, -2, -4, -4], [41, 0, 0, 0]])
+    nodes = [helper.make_node(name, ["x", "axes"], [name]) for name in ("ReduceMean", "ReduceL2")]
+    agree(way, model_of(nodes, {"x": x}, ["ReduceMean", "ReduceL2"], {"axes": np.int64([1])}), [{"x": x}])
+
+
 @given(seed=seeds, shape=shapes, data=st.data())
 @few
 def test_cumulative_sum(way, seed, shape, data):
