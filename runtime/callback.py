@@ -137,30 +137,32 @@ class Callback:
 
     def play(self, indata: np.ndarray, outdata: np.ndarray, frames: int) -> None:
         """The work of a call, without its safety net."""
-        exchange = self.exchange
+        exchange, counts = self.exchange, self.tally.counts
         completes = complete(exchange.completed_ns, self.position, frames, self._chunk, perf_counter_ns())
+        first = self.position - self._delay
+        exchange.asked[0] = first + frames
+        if exchange.failed:
+            counts[BLOCKS] += 1
+            counts[CONCEALED] += 1
+            heard = False
+        else:
+            arrived = exchange.wet.start <= first and first + frames <= exchange.wet.end
+            heard = judge(counts, arrived, frames, self._frame)
         try:
             for start in range(0, frames, LONGEST_PIECE):
-                self._piece(indata[start : start + LONGEST_PIECE], outdata[start : start + LONGEST_PIECE])
+                self._piece(indata[start : start + LONGEST_PIECE], outdata[start : start + LONGEST_PIECE], heard)
         finally:
             if completes:
                 exchange.bell.post()
 
-    def _piece(self, indata: np.ndarray, outdata: np.ndarray) -> None:
+    def _piece(self, indata: np.ndarray, outdata: np.ndarray, wet_heard: bool) -> None:
         count = len(indata)
         samples, wet, heard = self._input[:, :count], self._wet[:, :count], self._output[:, :count]
         exchange, position = self.exchange, self.position
         self.position += count
         np.copyto(samples, indata.T)
         exchange.input.write(position, samples)
-        exchange.asked[0] = position + count - self._delay
-        if exchange.failed:
-            self.tally.counts[BLOCKS] += 1
-            self.tally.counts[CONCEALED] += 1
-            valid = False
-        else:
-            arrived = exchange.wet.read(position - self._delay, wet)
-            valid = judge(self.tally.counts, arrived, count, self._frame)
+        valid = wet_heard and exchange.wet.read(position - self._delay, wet)
         self.stage.process(samples, wet, valid, heard)
         np.copyto(outdata, heard.T)  # one channel is played on all
         meter(samples, heard, self.tally.levels)

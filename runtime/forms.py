@@ -10,9 +10,10 @@ from .native_callback import callback as native_callback
 from .native_session import NativeSession, NativeTelemetry
 from .realtime import AUDIO_PRIORITY, raise_priority
 from .rings import Ring
-from .session import Session, Setting, Telemetry, WorkerSession
+from .session import Session, Setting, Telemetry
 from .traffic import Traffic
 from .worker import WorkerTelemetry
+from .worker_session import WorkerSession
 
 
 class Form(Protocol):
@@ -21,7 +22,7 @@ class Form(Protocol):
     Attributes
     ----------
     name : str
-    model : WorkerTelemetry or NativeTelemetry
+    model_telemetry : WorkerTelemetry or NativeTelemetry
         What is counted where the model runs.
     traffic : Traffic
         What has come through the device.
@@ -35,7 +36,7 @@ class Form(Protocol):
     traffic: Traffic
 
     @property
-    def model(self) -> WorkerTelemetry | NativeTelemetry: ...
+    def model_telemetry(self) -> WorkerTelemetry | NativeTelemetry: ...
 
     @property
     def frames(self) -> int: ...
@@ -46,8 +47,8 @@ class Form(Protocol):
     def start_device(self) -> None:
         """Let the device call back; what is heard is silence until a session is started."""
 
-    def prepare(self, smallest: int, largest: int, telemetry: Telemetry, tap: Ring | None) -> Session:
-        """Make a session for these block sizes."""
+    def play(self, smallest: int, largest: int, telemetry: Telemetry, tap: Ring | None) -> Session:
+        """Make a session for these block sizes, and let the device play it from its next block on."""
 
     def rehearse(self, smallest: int, largest: int) -> None:
         """Let a session that has nothing but the model in common with the real one do everything once."""
@@ -62,7 +63,7 @@ class WorkerForm:
     name = "worker"
 
     def __init__(self, setting: Setting, device: Device):
-        self.model = WorkerTelemetry()
+        self.model_telemetry = WorkerTelemetry()
         self.traffic = Traffic(device.input_channels, device.output_channels)
         self._setting, self._device = setting, device
         self._session: WorkerSession | None = None
@@ -70,19 +71,22 @@ class WorkerForm:
     @property
     def frames(self) -> int:
         setting = self._setting
-        return self.model.samples * setting.model_rate // (setting.sample_rate * setting.frame)
+        return self.model_telemetry.samples * setting.model_rate // (setting.sample_rate * setting.frame)
 
     @property
     def scheduling(self) -> dict[str, str]:
         audio = self._session.callback.scheduling if self._session else "not started"
-        return {"audio": audio, "worker": self.model.scheduling}
+        return {"audio": audio, "worker": self.model_telemetry.scheduling}
 
     def start_device(self) -> None:
         self._device.start(self._on_audio)
 
-    def prepare(self, smallest: int, largest: int, telemetry: Telemetry, tap: Ring | None) -> WorkerSession:
-        self._session = WorkerSession(self._setting, smallest, largest, telemetry, self.model, tap)
-        return self._session
+    def play(self, smallest: int, largest: int, telemetry: Telemetry, tap: Ring | None) -> WorkerSession:
+        session = WorkerSession(self._setting, smallest, largest, telemetry, self.model_telemetry, tap)
+        self.traffic.forget_sizes()
+        session.start()
+        self._session = session
+        return session
 
     def rehearse(self, smallest: int, largest: int) -> None:
         session = WorkerSession(self._setting, smallest, largest, Telemetry(), WorkerTelemetry())
@@ -94,7 +98,7 @@ class WorkerForm:
     def _on_audio(self, indata: np.ndarray, outdata: np.ndarray, frames: int) -> None:
         self.traffic.note(frames, perf_counter_ns())
         session = self._session
-        if session is not None and session.running:
+        if session is not None and not session.retired:
             session.callback(indata, outdata, frames)
         else:
             outdata.fill(0)
@@ -106,20 +110,23 @@ class NativeForm:
     name = "native"
 
     def __init__(self, setting: Setting, device: Device):
-        self.model = NativeTelemetry()
+        self.model_telemetry = NativeTelemetry()
         self.traffic = Traffic(device.input_channels, device.output_channels)
         self._setting, self._device = setting, device
         self.scheduling = {"audio": "not started"}
 
     @property
     def frames(self) -> int:
-        return self.model.frames
+        return self.model_telemetry.frames
 
     def start_device(self) -> None:
         self._device.start_native(native_callback.address, self.traffic.numbers.ctypes.data)
 
-    def prepare(self, smallest: int, largest: int, telemetry: Telemetry, tap: Ring | None) -> NativeSession:
-        return NativeSession(self._setting, smallest, largest, telemetry, self.model, self.traffic, tap)
+    def play(self, smallest: int, largest: int, telemetry: Telemetry, tap: Ring | None) -> NativeSession:
+        session = NativeSession(self._setting, smallest, largest, telemetry, self.model_telemetry, self.traffic, tap)
+        self.traffic.forget_sizes()
+        session.start()
+        return session
 
     def rehearse(self, smallest: int, largest: int) -> None:
         traffic = Traffic(self._device.input_channels, self._device.output_channels)

@@ -13,10 +13,9 @@ has one frame of time for each frame, which is the one frame of delay that this 
     device <-- output stage <---- wet ring <-----+
 """
 
-import gc
 import math
+import threading
 import time
-from collections import Counter
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -25,13 +24,15 @@ from .bundle import Bundle
 from .controls import Controls
 from .devices import Device
 from .engine import Engine, NativeEngine, open_engine
-from .errors import DeviceError, EngineError
+from .errors import DeviceError, EngineError, HearloopError
 from .forms import Form, NativeForm, WorkerForm
 from .framelog import FrameLog
 from .ledger import Ledger
 from .realtime import Quiet, environment
 from .recording import Recording
-from .session import Session, Setting, Telemetry, WetPathMaker
+from .session import Setting, Telemetry, WetPathMaker
+from .states import load_step
+from .succession import Succession
 from .telemetry import Times
 from .voice import Voice, check_voice, steering_map
 from .wetpath import WetPath, expect_bundle
@@ -85,8 +86,6 @@ class LiveLoop:
     ----------
     path : str
         "native" or "worker".
-    latency : Ledger
-        From microphone to headphones, in samples of the device's rate; known once the loop runs.
     controls : Controls
     telemetry : Telemetry
         `tally` of the blocks, with levels; times of the `callback`, and the `slack` that it left.
@@ -122,6 +121,7 @@ class LiveLoop:
         self.model_name = "none"
         model_rate, frame, native = 16000, 128, False
         if wet_path is None:
+            self._model = model = load_step(model)
             # Only machine code can run inside the callback, so there is no beginning with something else.
             opened = self._engine = open_engine(model, "compiled" if (path, engine) == ("native", "auto") else engine)
             info = expect_bundle(opened)
@@ -140,16 +140,16 @@ class LiveLoop:
         self._form: Form = (NativeForm if in_callback else WorkerForm)(self._setting, device)
         self.path = self._form.name
         if log is not None:
-            self._form.model.log = log
+            self._form.model_telemetry.log = log
         self._record = record
         self._recording: Recording | None = None
         self._quiet = Quiet()
-        self.latency = Ledger(self.sample_rate, {})
         self.telemetry = Telemetry()
+        self._sessions = Succession(self._form, device, self.telemetry)
         self.fault = ""
-        self._session: Session | None = None
-        self._past_events: Counter[str] = Counter()
         self._started_ns = self._ended_ns = 0
+        # One thread at a time starts, stops, or follows the device; the next one finds what has become of the loop.
+        self._lock = threading.RLock()
         self._last_sample: int | None = None
 
     @property
@@ -176,34 +176,45 @@ class LiveLoop:
         ------
         DeviceError
             If the device does not start, or does not call back.
+        HearloopError
+            If the loop has been started before.
         """
-        smallest, largest = self.device.block_sizes or (self._setting.frame, self._setting.frame)
-        self._form.rehearse(smallest, largest)
-        if self._record:
-            self._recording = Recording(self._record, self.channels, self.sample_rate)
-        self._quiet.__enter__()
-        self._started_ns = perf_counter_ns()
-        try:
-            if self.device.block_sizes:
-                self._assemble(*self.device.block_sizes)
-            self._form.start_device()
-            if self._session is None:
-                self._listen()
-                self._assemble(self._form.traffic.smallest, self._form.traffic.largest)
-        except BaseException:
-            self.stop()
-            raise
+        with self._lock:
+            if self._started_ns:
+                raise HearloopError(
+                    f"the live loop on {self.device.name!r} has been started before, {self.seconds:.1f} s of it; "
+                    "expected a new LiveLoop, for each runs once"
+                )
+            smallest, largest = self.device.block_sizes or (self._setting.frame, self._setting.frame)
+            self._form.rehearse(smallest, largest)
+            tap = None
+            if self._record:
+                self._recording = Recording(self._record, self.channels, self.sample_rate)
+                tap = self._recording.ring
+            self._quiet.__enter__()
+            self._started_ns = perf_counter_ns()
+            try:
+                if self.device.block_sizes:
+                    self._sessions.begin(*self.device.block_sizes, tap)
+                self._form.start_device()
+                if self._sessions.current is None:
+                    self._listen()
+                    self._sessions.begin(self._form.traffic.smallest, self._form.traffic.largest, tap)
+            except BaseException:
+                self.stop()
+                raise
 
     def stop(self) -> None:
-        """Close the output with a ramp, then the device. May be called more than once."""
-        if not self._started_ns or self._ended_ns:
-            return
-        self._dismantle()
-        self.device.stop()
-        self._ended_ns = perf_counter_ns()
-        self._quiet.__exit__()
-        if self._recording:
-            self._recording.close()
+        """Close the output with a ramp, then the device. May be called more than once, and from any thread."""
+        with self._lock:
+            if not self._started_ns or self._ended_ns:
+                return
+            self._sessions.end(gone=lambda: bool(self.fault or self.device.fault))
+            self.device.stop()
+            self._ended_ns = perf_counter_ns()
+            self._quiet.__exit__()
+            if self._recording:
+                self._recording.close()
 
     def __enter__(self) -> "LiveLoop":
         self.start()
@@ -213,35 +224,46 @@ class LiveLoop:
         self.stop()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Let it run for so long, or until the device has no more input and all of it has been heard.
+        """Let it run for so long, until it is stopped, or the device has no more input and all of it has been heard.
 
         Raises
         ------
         DeviceError
             If the device vanishes.
+        HearloopError
+            If the loop has not been started.
         """
         deadline_ns = math.inf if seconds is None else perf_counter_ns() + 1e9 * seconds
-        while perf_counter_ns() < deadline_ns and not self.finished:
+        while perf_counter_ns() < deadline_ns and not (self._ended_ns or self.finished):
             self.check()
             time.sleep(min(POLL_S, max(deadline_ns - perf_counter_ns(), 0) / 1e9))
 
     def check(self) -> None:
-        """Raise DeviceError if the device has vanished; follow it if its block size has changed."""
-        fault, traffic = self.device.fault, self._form.traffic
-        silent_s = (perf_counter_ns() - max(traffic.heard_ns, self._started_ns)) / 1e9
-        if fault is None and silent_s > max(SILENCE_S, 20 * traffic.largest / self.sample_rate):
-            fault = "it does not call back any more"
-        if self.device.finished and self._last_sample is None:
-            self._last_sample = traffic.samples
-        self._form.attend()
-        if fault is not None:
-            self.fault = f"device {self.device.name!r} has vanished after {self.seconds - silent_s:.1f} s: {fault}"
-            raise DeviceError(self.fault)
-        if self._session is not None and traffic.blocks:
-            smallest, largest = self._session.smallest, self._session.largest
-            if traffic.smallest < smallest or traffic.largest > largest:
-                self._dismantle()
-                self._assemble(min(traffic.smallest, smallest), max(traffic.largest, largest))
+        """Raise DeviceError if the device has vanished; follow it if its block size has changed.
+
+        Once the loop is stopped there is nothing to do; before it is started this is a HearloopError.
+        """
+        with self._lock:
+            if not self._started_ns:
+                raise HearloopError(f"the live loop on {self.device.name!r} does not run; expected `start` before this")
+            if self._ended_ns:
+                return
+            fault, traffic = self.device.fault, self._form.traffic
+            silent_s = (perf_counter_ns() - max(traffic.heard_ns, self._started_ns)) / 1e9
+            if fault is None and silent_s > max(SILENCE_S, 20 * traffic.largest / self.sample_rate):
+                fault = "it does not call back any more"
+            if self.device.finished and self._last_sample is None:
+                self._last_sample = traffic.samples
+            if fault is not None:
+                self.fault = f"device {self.device.name!r} has vanished after {self.seconds - silent_s:.1f} s: {fault}"
+                raise DeviceError(self.fault)
+            self._form.attend()
+            self._sessions.follow()
+
+    @property
+    def latency(self) -> Ledger:
+        """From microphone to headphones, in samples of the device's rate; known once the loop runs."""
+        return self._sessions.latency
 
     @property
     def finished(self) -> bool:
@@ -256,12 +278,13 @@ class LiveLoop:
     @property
     def settled(self) -> bool:
         """Whether nobody has anything to do: all that has come in is processed."""
-        return self._session is None or self._session.idle
+        session = self._sessions.current
+        return session is None or session.idle
 
     @property
     def compute(self) -> Times:
         """What the model takes, with its signal processing, for a frame or for a chunk of the worker."""
-        return self._form.model.compute
+        return self._form.model_telemetry.compute
 
     @property
     def xruns(self) -> int:
@@ -276,11 +299,11 @@ class LiveLoop:
         reported; `ledger` in samples of the device's rate, `latency_samples` its total in samples of the model's rate;
         times in us; `recording`, None without one, is complete after `stop`. `message` tells what has gone wrong.
         """
-        setting, form, session = self._setting, self._form, self._session
-        tally, model, traffic = self.telemetry.tally, form.model, form.traffic
+        setting, form, session = self._setting, self._form, self._sessions.current
+        tally, model_telemetry, traffic = self.telemetry.tally, form.model_telemetry, form.traffic
         recording = self._recording.to_json() if self._recording else None
-        causes = (model.message or (session.message if session else ""), recording["message"] if recording else "")
-        events = self._past_events + (session.events if session and not session.retired else Counter())
+        message = model_telemetry.message or (session.message if session else "")
+        causes = (message, recording["message"] if recording else "")
         return {
             "model": self.model_name,
             "engine": self.engine_name,
@@ -297,19 +320,19 @@ class LiveLoop:
             "concealed": tally.concealed,
             "bypasses": tally.bypasses,
             "xruns": self.xruns,
-            "late_chunks": dict(model.late),
-            "dropped_chunks": model.dropped,
-            "failures": model.failures,
+            "late_chunks": dict(model_telemetry.late),
+            "dropped_chunks": model_telemetry.dropped,
+            "failures": model_telemetry.failures,
             "callback_errors": session.callback_errors if session else 0,
-            "events": {"failed_frames": 0, "bad_samples": 0, **events},
+            "events": {"failed_frames": 0, "bad_samples": 0, **self._sessions.events},
             "recording": recording,
             "message": self.fault or "; ".join(filter(None, causes)),
             "latency_samples": round(self.latency.at_rate(setting.model_rate).total, 3),
             "latency_ms": round(self.latency.total_ms, 3),
             "ledger": {name: round(samples, 3) for name, samples in self.latency.items()},
             "chunk_samples": session.chunk if session else None,
-            "compute_us": model.compute.to_json(),
-            "wake_us": model.wake.to_json(),
+            "compute_us": model_telemetry.compute.to_json(),
+            "wake_us": model_telemetry.wake.to_json(),
             "callback_us": self.telemetry.callback.to_json(),
             "slack_us": self.telemetry.slack.to_json(),
             "environment": {
@@ -332,26 +355,3 @@ class LiveLoop:
                     f"expected {BLOCKS_TO_LISTEN} ({self.device.fault or 'no fault reported'})"
                 )
             time.sleep(LISTENING_POLL_S)
-
-    def _assemble(self, smallest: int, largest: int) -> None:
-        """Build what belongs to one block size, and let it be heard."""
-        tap = self._recording.ring if self._recording else None
-        session, device = self._form.prepare(smallest, largest, self.telemetry, tap), self.device
-        self.latency = Ledger(
-            self.sample_rate,
-            {
-                "device input": device.input_latency_samples,
-                **session.latency,
-                "device output": device.output_latency_samples,
-            },
-        )
-        gc.freeze()
-        session.start()
-        self._session = session
-
-    def _dismantle(self) -> None:
-        """Fade out and end the session; its numbers are kept."""
-        if self._session is not None:
-            self._session.fade_out(gone=lambda: bool(self.fault or self.device.fault))
-            self._session.retire()
-            self._past_events.update(self._session.events)

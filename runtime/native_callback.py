@@ -27,7 +27,7 @@ from .sample_frames import begin_samples, finish_samples
 from .spectral_frames import begin_spectra, finish_spectra
 from .stages import ON, OUT_QUEUE, SAFETY, begin_laps, lap
 from .telemetry import TimesRecord, add
-from .traffic import ENTERED, INPUTS, LEFT, OUTPUTS, STREAM, THREAD, XRUNS, note_block
+from .traffic import ENTERED, INPUTS, LEFT, OUTPUTS, PLACES, STREAM, THREAD, XRUNS, note_block
 from .wetpath import FAILED_FRAMES, emit, fetch_path, give, next_frame, take
 
 # Places in `StreamRecord.counts`, which goes on from one stream to the next.
@@ -197,7 +197,7 @@ def play(address, indata, outdata, started_ns):
 def callback(indata, outdata, frames, time, flags, data):
     """PaStreamCallback."""
     started_ns, control = now_ns(), flush_denormals()
-    traffic = carray(pointer(types.int64(data)), (12,), np.int64)
+    traffic = carray(pointer(types.int64(data)), (PLACES,), np.int64)
     count = types.int64(frames)
     store(traffic, ENTERED, traffic[ENTERED] + 1)
     note_block(traffic, count, started_ns)

@@ -42,7 +42,7 @@ from .session import REHEARSED_FRAMES, Setting, Telemetry, fade_out
 from .spectral_frames import SpectralFrames
 from .stages import ON
 from .telemetry import Times
-from .traffic import Traffic
+from .traffic import STREAM, Traffic
 from .wetpath import WetPath
 from .worker import FAILURES_TO_GIVE_UP
 
@@ -101,7 +101,7 @@ class NativeSession:
     smallest, largest : int
         Bounds of the host's block size.
     telemetry : Telemetry
-    model : NativeTelemetry
+    model_telemetry : NativeTelemetry
     traffic : Traffic
         What the callback is handed over.
     tap : Ring, optional
@@ -123,7 +123,7 @@ class NativeSession:
         smallest: int,
         largest: int,
         telemetry: Telemetry,
-        model: NativeTelemetry,
+        model_telemetry: NativeTelemetry,
         traffic: Traffic,
         tap: Ring | None = None,
     ):
@@ -131,13 +131,13 @@ class NativeSession:
         assert isinstance(path, WetPath)
         assert isinstance(path.frames, SpectralFrames | SampleFrames)
         path.reset()  # the engine may have run before
-        path.laps[ON] = model.log.wanted
+        path.laps[ON] = model_telemetry.log.wanted
         self.smallest, self.largest, self.chunk = smallest, largest, path.chunk
         self.latency, self.retired = path.latency, False
         rehearsed = REHEARSED_FRAMES * setting.frame * setting.sample_rate // setting.model_rate
         self._rehearsed_blocks = -(-rehearsed // largest)
         self._channels = setting.channels
-        self._path, self._model, self._traffic = path, model, traffic
+        self._path, self._model_telemetry, self._traffic = path, model_telemetry, traffic
         self._stage = OutputStage(
             setting.channels, setting.sample_rate, path.latency_samples, setting.controls, setting.ceiling_dbfs
         )
@@ -163,20 +163,20 @@ class NativeSession:
                 largest=largest,
                 sample_rate=setting.sample_rate,
                 pace=self._pace,
-                counts=model.counts,
+                counts=model_telemetry.counts,
                 tally=telemetry.tally.counts,
                 levels=telemetry.tally.levels,
                 last_ns=np.zeros(1, np.int64),
                 duration=telemetry.callback.record,
-                wake=model.wake.record,
+                wake=model_telemetry.wake.record,
                 slack=telemetry.slack.record,
-                compute=model.compute.record,
+                compute=model_telemetry.compute.record,
                 tapped=tap is not None,
                 tap=(tap or nowhere).samples,
                 tap_span=(tap or nowhere).span,
                 laps=path.laps,
-                log=model.log.table,
-                logged=model.log.counts,
+                log=model_telemetry.log.table,
+                logged=model_telemetry.log.counts,
             )
         )
 
@@ -188,7 +188,7 @@ class NativeSession:
     def message(self) -> str:
         if self._pace[MODE] == GIVEN_UP:
             return f"the model failed {FAILURES_TO_GIVE_UP} times in a row and was given up; {_IMPLAUSIBLE}"
-        return _IMPLAUSIBLE if self._model.failures else ""
+        return _IMPLAUSIBLE if self._model_telemetry.failures else ""
 
     def start(self) -> None:
         """Let the callback play this session, and open the output with a ramp."""
@@ -209,10 +209,14 @@ class NativeSession:
         """Close the output with a ramp, and wait for its end, unless the device is `gone`."""
         fade_out(self._stage, gone)
 
+    def release_model(self) -> None:
+        """Nothing to do: at blocks of a size that it is not made for, the session does not touch the model."""
+
     def retire(self) -> None:
-        """Let the callback play silence; when this returns it has left the session."""
+        """Let the callback play silence, or the session that has followed; when this returns it has left this one."""
         self.retired = True
-        switch(self._traffic.numbers, SILENCE)
+        if self._traffic.numbers[STREAM] == self._image.address:
+            switch(self._traffic.numbers, SILENCE)
         deadline_ns = perf_counter_ns() + 1e9 * LEAVING_PATIENCE_S
         while inside(self._traffic.numbers):
             if perf_counter_ns() > deadline_ns:

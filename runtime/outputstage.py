@@ -29,10 +29,12 @@ STEP_DECAY_MS = 2.0
 LEVEL_MEMORY_MS = 10.0
 LEVEL_RELEASE_MS = 50.0
 
-# Rows of the per-stage state vector.
+# Places in the per-stage state vector.
 RAMP, RAMP_TARGET, WET_WEIGHT, LIMITER, WET_POWER, DRY_POWER, MATCH = range(7)
 # Rows of the controls.
 DRY_WEIGHT, GAIN = range(2)
+# Places in the vector of rates: per sample, how far a value moves, or what is left of it.
+GLIDE_RATE, RAMP_RATE, FADE_IN_RATE, STEP_DECAY, LEVEL_MEMORY, LEVEL_RELEASE, LIMITER_RELEASE = range(7)
 
 
 class StageRecord(NamedTuple):
@@ -133,6 +135,7 @@ def approach(value, target, step):
     "float32[:, ::1], float32[::1], float32[:, ::1], float32[::1], float32)"
 )
 def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, controls, targets, ceiling):
+    """Fill `out`: mix the delayed dry signal and the wet one, conceal what is missing, and limit."""
     channels, count = samples.shape
     length = line.shape[1]
     one = np.float32(1)
@@ -144,11 +147,11 @@ def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, c
         write = at[0]
         read = write + 1 if write + 1 < length else 0
         at[0] = read
-        d = glide(controls[DRY_WEIGHT], targets[DRY_WEIGHT], rates[0])
-        gain = glide(controls[GAIN], targets[GAIN], rates[0])
-        state[RAMP] = approach(state[RAMP], state[RAMP_TARGET], rates[1])
-        state[WET_WEIGHT] = min(state[WET_WEIGHT] + rates[2], one) if wet_valid else np.float32(0)
-        state[MATCH] += rates[5] * (one - state[MATCH])
+        d = glide(controls[DRY_WEIGHT], targets[DRY_WEIGHT], rates[GLIDE_RATE])
+        gain = glide(controls[GAIN], targets[GAIN], rates[GLIDE_RATE])
+        state[RAMP] = approach(state[RAMP], state[RAMP_TARGET], rates[RAMP_RATE])
+        state[WET_WEIGHT] = min(state[WET_WEIGHT] + rates[FADE_IN_RATE], one) if wet_valid else np.float32(0)
+        state[MATCH] += rates[LEVEL_RELEASE] * (one - state[MATCH])
         c = state[WET_WEIGHT]
         # A smooth ramp: it starts and ends without a corner.
         ramp = state[RAMP] * state[RAMP] * (3 - 2 * state[RAMP])
@@ -163,7 +166,7 @@ def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, c
             if lost and n == 0:
                 bridge[0, channel] = bridge[1, channel] - state[MATCH] * bridge[2, channel]
             substitute += bridge[0, channel]
-            bridge[0, channel] *= rates[3]
+            bridge[0, channel] *= rates[STEP_DECAY]
             heard = substitute
             if wet_valid and abs(wet[channel, n]) <= LARGEST_OUTPUT:  # false for NaN
                 heard = c * wet[channel, n] + (one - c) * substitute if c < one else wet[channel, n]
@@ -174,6 +177,6 @@ def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, c
             mixed = dry if d == one else heard if d == 0 else d * dry + (one - d) * heard
             out[channel, n] = ramp * gain * mixed
         if wet_valid:
-            state[WET_POWER] = rates[4] * state[WET_POWER] + (one - rates[4]) * wet_power
-            state[DRY_POWER] = rates[4] * state[DRY_POWER] + (one - rates[4]) * dry_power
-        state[LIMITER] = limit(out, n, state[LIMITER], rates[6], ceiling)
+            state[WET_POWER] = rates[LEVEL_MEMORY] * state[WET_POWER] + (one - rates[LEVEL_MEMORY]) * wet_power
+            state[DRY_POWER] = rates[LEVEL_MEMORY] * state[DRY_POWER] + (one - rates[LEVEL_MEMORY]) * dry_power
+        state[LIMITER] = limit(out, n, state[LIMITER], rates[LIMITER_RELEASE], ceiling)

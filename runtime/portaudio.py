@@ -14,6 +14,7 @@ from .devices import AudioCallback, DeviceDescription, find_device
 from .errors import DeviceError
 
 CLOSING_PATIENCE_S = 3.0
+JACK = "JACK Audio Connection Kit"  # as PortAudio calls it
 
 
 def list_devices() -> list[DeviceDescription]:
@@ -115,10 +116,10 @@ class PortAudioDevice:
         self.input_channels = channels
         self.output_channels = max(channels, min(sink.outputs, 2))
         self.xruns = 0
-        self.input_latency_samples = self.output_latency_samples = 0.0
+        self._host = source.host
+        self._latency_samples = 0.0, 0.0
         self._callback: AudioCallback | None = None
         self._stream: Any = None
-        self._stopping = False
         self._settings = {
             "samplerate": self.sample_rate,
             "blocksize": 0,
@@ -152,9 +153,33 @@ class PortAudioDevice:
         with self._refusal():
             self._stream = self._sounddevice._StreamBase("duplex", **self._settings, **callback)
             self._stream.start()
-        input_s, output_s = self._stream.latency
-        self.input_latency_samples = round(input_s * self.sample_rate, 3)
-        self.output_latency_samples = round(output_s * self.sample_rate, 3)
+        self._note_latency(self._stream)
+
+    @property
+    def input_latency_samples(self) -> float:
+        self._ask_latency()
+        return self._latency_samples[0]
+
+    @property
+    def output_latency_samples(self) -> float:
+        self._ask_latency()
+        return self._latency_samples[1]
+
+    def _ask_latency(self) -> None:
+        # PortAudio tells what a stream takes when it opens it. JACK can change its block size under one that runs, and
+        # only another stream, which is opened and never started, is told what holds from then on.
+        if self._host != JACK or self._stream is None:
+            return
+        with contextlib.suppress(self._sounddevice.PortAudioError):
+            asked = self._sounddevice._StreamBase(
+                "duplex", **self._settings, callback=lambda *_: None, wrap_callback="array"
+            )
+            self._note_latency(asked)
+            asked.close()
+
+    def _note_latency(self, stream: Any) -> None:
+        input_s, output_s = stream.latency
+        self._latency_samples = round(input_s * self.sample_rate, 3), round(output_s * self.sample_rate, 3)
 
     @contextlib.contextmanager
     def _refusal(self) -> Iterator[None]:
@@ -164,28 +189,29 @@ class PortAudioDevice:
             raise DeviceError(f"device {self.name!r} refuses {self._told}: {error}") from error
 
     def stop(self) -> None:
-        self._stopping = True
-        if self._stream is None:
+        stream, self._stream = self._stream, None
+        if stream is None:
             return
         # A sound system that has gone never answers, so somebody else waits for it.
-        closing = threading.Thread(target=self._close, name="hearloop closing", daemon=True)
+        closing = threading.Thread(target=self._close, args=(stream,), name="hearloop closing", daemon=True)
         closing.start()
         closing.join(timeout=CLOSING_PATIENCE_S)
         if closing.is_alive():
             # At exit, sounddevice would wait for the same stream once more.
             atexit.unregister(self._sounddevice._exit_handler)
 
-    def _close(self) -> None:
-        for step in (self._stream.stop, self._stream.close):  # `stop` plays what is pending
+    def _close(self, stream: Any) -> None:
+        for step in (stream.stop, stream.close):  # `stop` plays what is pending
             with contextlib.suppress(self._sounddevice.PortAudioError):
                 step()
 
     @property
     def fault(self) -> str | None:
-        if self._stream is None or self._stopping:
+        stream = self._stream
+        if stream is None:
             return None
         with contextlib.suppress(self._sounddevice.PortAudioError):
-            if self._stream.active:
+            if stream.active:
                 return None
         return "the stream was ended by the system"
 

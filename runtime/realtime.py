@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import gc
 import os
 import platform
@@ -38,9 +39,9 @@ def raise_priority(priority: int, thread: int = 0) -> str:
     """
     if not hasattr(os, "sched_setscheduler"):
         return "unchanged"
-    if os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK in (os.SCHED_FIFO, os.SCHED_RR):
-        return f"SCHED_FIFO or SCHED_RR {os.sched_getparam(thread).sched_priority}, given by the host"
     try:
+        if os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK in (os.SCHED_FIFO, os.SCHED_RR):
+            return f"SCHED_FIFO or SCHED_RR {os.sched_getparam(thread).sched_priority}, given by the host"
         os.sched_setscheduler(thread, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
         return f"SCHED_FIFO {priority}"
     except OSError:
@@ -75,7 +76,9 @@ def unlock_memory() -> None:
 class Quiet:
     """Context in which the interpreter does nothing by itself: no garbage collection, quick hand-over of the GIL.
 
-    Everything that exists on entry is collected once and then left out of every later collection.
+    Several may be entered at a time, as by two loops of one process. The first one sets everything, and the last one to
+    leave restores what that one had found. What exists on the first entry is collected once and then left out of every
+    later collection.
 
     Attributes
     ----------
@@ -85,30 +88,43 @@ class Quiet:
         What `lock_memory` said.
     """
 
+    _lock = threading.Lock()
+    _entered = 0  # so many at this moment
+    _was_enabled, _had_frozen, _interval_s = True, False, SWITCH_INTERVAL_S  # what the first one has found
+    _memory = "unchanged"
+
     def __init__(self) -> None:
         self.collections = 0
         self.memory = "unchanged"
 
     def __enter__(self) -> "Quiet":
-        self._was_enabled, self._had_frozen = gc.isenabled(), gc.get_freeze_count() > 0
-        self._interval = sys.getswitchinterval()
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
-        self.memory = lock_memory()
+        with Quiet._lock:
+            if Quiet._entered == 0:
+                Quiet._was_enabled, Quiet._had_frozen = gc.isenabled(), gc.get_freeze_count() > 0
+                Quiet._interval_s = sys.getswitchinterval()
+                gc.collect()
+                gc.freeze()
+                gc.disable()
+                sys.setswitchinterval(SWITCH_INTERVAL_S)
+                Quiet._memory = lock_memory()
+            Quiet._entered += 1
+            self.memory = Quiet._memory
         gc.callbacks.append(self._count)
         return self
 
     def __exit__(self, *_: object) -> None:
         gc.callbacks.remove(self._count)
-        if self.memory == "locked":
-            unlock_memory()
-        sys.setswitchinterval(self._interval)
-        if not self._had_frozen:
-            gc.unfreeze()
-        if self._was_enabled:
-            gc.enable()
+        with Quiet._lock:
+            Quiet._entered -= 1
+            if Quiet._entered > 0:
+                return
+            if Quiet._memory == "locked":
+                unlock_memory()
+            sys.setswitchinterval(Quiet._interval_s)
+            if not Quiet._had_frozen:
+                gc.unfreeze()
+            if Quiet._was_enabled:
+                gc.enable()
 
     def _count(self, phase: str, info: dict[str, int]) -> None:
         if phase == "start":
@@ -116,13 +132,18 @@ class Quiet:
 
 
 def environment() -> dict[str, Any]:
-    """The machine and the libraries, as far as they matter for timing."""
+    """The machine and the libraries, as far as they matter for timing; all but the load is as on the first call."""
+    load_average = [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None
+    return {**_unchanging(), "load_average": load_average}
+
+
+@functools.cache  # reading it anew takes milliseconds, and leaves cycles that no collector removes while sound runs
+def _unchanging() -> dict[str, Any]:
     return {
         "cpu": _cpu_model(),
         "cpus_allowed": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         **{name: version(name) for name in ("numpy", "numba", "onnxruntime")},
         "hearloop": version("hearloop"),

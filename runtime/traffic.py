@@ -4,8 +4,10 @@ import numpy as np
 
 from .kernels import kernel
 
-# Places in `Traffic.numbers`. From STREAM on, they are used by the native callback only.
-BLOCKS, SAMPLES, HEARD_NS, SMALLEST, LARGEST, XRUNS, INPUTS, OUTPUTS, THREAD, STREAM, ENTERED, LEFT = range(12)
+# Places in `Traffic.numbers`. From THREAD on, they are used by the native callback only.
+BLOCKS, SAMPLES, HEARD_NS, SMALLEST, LARGEST, RECENT_SMALLEST, RECENT_LARGEST, XRUNS, INPUTS, OUTPUTS = range(10)
+THREAD, STREAM, ENTERED, LEFT = range(10, 14)
+PLACES = 14
 
 
 class Traffic:
@@ -18,11 +20,15 @@ class Traffic:
     """
 
     def __init__(self, inputs: int, outputs: int):
-        self.numbers = np.zeros(12, np.int64)
+        self.numbers = np.zeros(PLACES, np.int64)
         self.numbers[INPUTS], self.numbers[OUTPUTS] = inputs, outputs
 
     def note(self, frames: int, now_ns: int) -> None:
         note_block(self.numbers, frames, now_ns)
+
+    def forget_sizes(self) -> None:
+        """Let `recent_smallest` and `recent_largest` begin anew with the next block."""
+        self.numbers[RECENT_SMALLEST] = self.numbers[RECENT_LARGEST] = 0
 
     @property
     def blocks(self) -> int:
@@ -47,6 +53,15 @@ class Traffic:
         return int(self.numbers[LARGEST])
 
     @property
+    def recent_smallest(self) -> int:
+        """Samples of the smallest block since `forget_sizes`; 0 before the first one."""
+        return int(self.numbers[RECENT_SMALLEST])
+
+    @property
+    def recent_largest(self) -> int:
+        return int(self.numbers[RECENT_LARGEST])
+
+    @property
     def xruns(self) -> int:
         """Gaps that the host has reported to the native callback."""
         return int(self.numbers[XRUNS])
@@ -63,6 +78,10 @@ def note_block(traffic, frames, now_ns):
         traffic[SMALLEST] = frames
     traffic[SMALLEST] = min(traffic[SMALLEST], frames)
     traffic[LARGEST] = max(traffic[LARGEST], frames)
+    if traffic[RECENT_SMALLEST] == 0:
+        traffic[RECENT_SMALLEST] = frames
+    traffic[RECENT_SMALLEST] = min(traffic[RECENT_SMALLEST], frames)
+    traffic[RECENT_LARGEST] = max(traffic[RECENT_LARGEST], frames)
     traffic[SAMPLES] += frames
     traffic[HEARD_NS] = now_ns
     traffic[BLOCKS] += 1

@@ -8,11 +8,11 @@ A 16 kHz model says nothing about what lies above 8 kHz, and dropping it makes s
 between the model's output and g times its input is resampled, and g times the original signal is added at the full
 rate (`band.py`).
 
-A model that separates gives several sources, and all of this is done for each: the queue holds every source at every
-channel, and `emit` adds the sources up again with the gains of the controls, or `emit_apart` gives them one by one.
-
 For that the delay of the whole path must be a whole number of samples. Lookahead and both filters are whole numbers of
 samples of the resamplers' common rate, and the second filter is lengthened by less than one sample to round up the sum.
+
+A model that separates gives several sources, and all of this is done for each: the queue holds every source at every
+channel, and `emit` adds the sources up again with the gains of the controls, or `emit_apart` gives them one by one.
 """
 
 from collections.abc import Callable
@@ -219,9 +219,17 @@ class WetPath:
 
 
 def expect_bundle(engine: Engine) -> BundleInfo:
-    """What the bundle says of its model; raises BundleError if the engine has opened any other ONNX file."""
+    """What the bundle says of its model.
+
+    Raises BundleError if the engine has opened any other ONNX file, or the model needs more than the microphones hear.
+    """
     if not isinstance(engine.info, BundleInfo):
         raise BundleError(f"model {engine.info.name!r} is no bundle: nothing says how audio becomes its input")
+    if any(port.role == "reference" for port in engine.info.inputs):
+        raise BundleError(
+            f"model {engine.info.name!r} needs a reference (what the loudspeaker plays); the runtime has no input for "
+            "it"
+        )
     return engine.info
 
 
@@ -235,7 +243,7 @@ fetch_path = fetch_from(PathRecord)
 
 @kernel("void(int64, float32[:, :])")
 def take(address, samples):
-    """Take a chunk of input, up to the model's rate; `next_frame` finds it there."""
+    """Take a chunk of input, and resample it to the model's rate, mostly down; `next_frame` finds it there."""
     path = fetch_path(address)
     count = samples.shape[1]
     clean = path.clean[:, :count]

@@ -2,7 +2,9 @@
 
 import importlib
 import math
+import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ def test_a_device_is_found_by_index_part_of_its_name_or_as_the_default(wanted, d
 
 
 @pytest.mark.parametrize(
-    ("wanted", "direction"), [("oboe", "input"), (7, "output"), (0, "input"), ("webcam", "output")]
+    ("wanted", "direction"), [("oboe", "input"), (7, "output"), (0, "input"), ("webcam", "output"), ("²", "input")]
 )
 def test_an_unknown_device_is_an_error_that_lists_what_there_is(wanted, direction):
     with pytest.raises(DeviceError, match=r"is unknown.*(?s:.*)USB Headset") as raised:
@@ -68,6 +70,76 @@ def test_without_the_portaudio_library_the_error_tells_how_to_install_it(monkeyp
         portaudio.list_devices()
     with pytest.raises(DeviceError, match="PortAudio library not found"):
         portaudio.PortAudioDevice()
+
+
+class FakeStream:
+    """A stream that takes its time to stop."""
+
+    active = True
+
+    def __init__(self, latency):
+        self.latency, self.closed = latency, 0
+
+    def start(self): ...
+
+    def stop(self):
+        time.sleep(0.05)
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def fake_portaudio(monkeypatch):
+    """PortAudio with one device: streams are told the `latency` of the moment, in seconds; all of them are kept."""
+
+    def open_stream(kind, **settings):
+        fake.streams.append(FakeStream(fake.latency))
+        return fake.streams[-1]
+
+    device = {"name": "system", "hostapi": 0, "max_input_channels": 2, "max_output_channels": 2}
+    host = {"name": portaudio.JACK, "default_input_device": 0, "default_output_device": 0}
+    fake = SimpleNamespace(
+        PortAudioError=OSError,
+        default=SimpleNamespace(hostapi=0),
+        query_hostapis=lambda: [host],
+        query_devices=lambda: [device | {"default_samplerate": 16000.0}],
+        check_input_settings=lambda *_, **__: None,
+        check_output_settings=lambda *_, **__: None,
+        _StreamBase=open_stream,
+        host=host,
+        latency=(0.0, 0.008),
+        streams=[],
+    )
+    monkeypatch.setattr(portaudio, "_sounddevice", lambda: fake)
+    return fake
+
+
+@pytest.mark.parametrize(("host", "samples"), [(portaudio.JACK, 256), ("ALSA", 128)])
+def test_jack_is_asked_anew_how_long_it_takes_and_no_other_host_is(host, samples, fake_portaudio):
+    fake_portaudio.host["name"] = host
+    device = portaudio.PortAudioDevice()
+    assert (device.input_latency_samples, device.output_latency_samples) == (0, 0)
+    device.start(lambda *_: None)
+    assert (device.input_latency_samples, device.output_latency_samples) == (0, 128)
+    fake_portaudio.latency = (0.0, 0.016)
+    assert device.output_latency_samples == samples
+    assert all(stream.closed for stream in fake_portaudio.streams[1:])
+    device.stop()
+    assert device.output_latency_samples == samples
+    assert (len(fake_portaudio.streams) > 1) == (host == portaudio.JACK)
+
+
+def test_threads_that_stop_a_sound_card_at_once_close_it_once(fake_portaudio):
+    device = portaudio.PortAudioDevice()
+    device.start(lambda *_: None)
+    threads = [threading.Thread(target=device.stop) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [stream.closed for stream in fake_portaudio.streams] == [1]
+    assert device.fault is None
 
 
 def collect(device: SoftwareDevice, seconds: float = 5) -> list[np.ndarray]:
@@ -125,6 +197,15 @@ def test_an_endless_device_keeps_nothing(rng):
     device.stop()
     assert not device.finished
     assert device.output.size == 0
+
+
+def test_a_device_that_is_not_to_keep_its_output_needs_no_memory_for_a_long_stream():
+    device = SoftwareDevice(np.zeros(1000), 16000, seconds=1e300, keep_output=False, clock=Hurry())
+    device.start(lambda indata, outdata, frames: outdata.fill(1))
+    while device.position < 16_000:
+        time.sleep(0.001)
+    device.stop()
+    assert (device.finished, device.fault, device.output.size) == (False, None, 0)
 
 
 def test_the_clock_is_absolute(rng):

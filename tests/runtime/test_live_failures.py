@@ -163,7 +163,7 @@ def test_an_error_in_the_callback_itself_lets_the_limited_input_through():
 
     def break_stage(block):
         if block == 40:
-            clock.loop._session.callback.stage = None
+            clock.loop._sessions.current.callback.stage = None
 
     clock = Lockstep(break_stage)
     device, loop = run(audio, Turned(), clock)
@@ -183,16 +183,18 @@ class Unplugged(Lockstep):
         return super().wait(seconds)
 
 
-def test_a_device_that_vanishes_ends_the_loop_and_keeps_what_there_is(tmp_path):
+@pytest.mark.parametrize("block", [128, 4096])
+def test_a_device_that_vanishes_ends_the_loop_and_keeps_what_there_is(tmp_path, block):
     clock, path = Unplugged(), tmp_path / "heard.wav"
-    device = SoftwareDevice(noise(128 * 1000), 16000, 128, clock=clock)
+    device = SoftwareDevice(noise(128 * 1000), 16000, block, clock=clock)
     clock.loop = LiveLoop("none", device, wet_path=lambda chunk: Turned(), record=path)
     with pytest.raises(DeviceError, match=r"software device.*vanished after .* s: unplugged"), clock.loop:
         clock.loop.wait()
     stats = clock.loop.stats()
-    assert stats["frames"] == stats["blocks"] == 60
+    assert stats["blocks"] == 60
+    assert stats["frames"] == 60 * block / 128
     assert "unplugged" in stats["message"]
-    assert soundfile.info(path).frames == 60 * 128
+    assert soundfile.info(path).frames == 60 * block
 
 
 def test_a_recording_that_cannot_go_on_is_told_and_the_sound_does(tmp_path, monkeypatch):

@@ -98,9 +98,9 @@ for size in (64, 480, 1, 1999, 2500, 128):
 after = _nrt_python.memsys_get_stats_alloc(), _nrt_python.memsys_get_stats_mi_alloc()
 marker = Job(ctypes.cast(ctypes.CDLL(None).malloc, ctypes.c_void_p).value, 100, None, 0, None, 10)
 shim.in_a_thread(ctypes.byref(marker))
-print(json.dumps({"blocks": traffic.blocks, "failures": session._model.failures, "counts": counts,
+print(json.dumps({"blocks": traffic.blocks, "failures": session._model_telemetry.failures, "counts": counts,
                   "numba": [b - a for a, b in zip(before, after)], "seen": marker.counts[0],
-                  "host": session._model.late["host"], "finite": bool(np.isfinite(heard).all())}))
+                  "host": session._model_telemetry.late["host"], "finite": bool(np.isfinite(heard).all())}))
 """
 
 

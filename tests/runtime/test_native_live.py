@@ -12,7 +12,7 @@ from signals import noise
 from hearloop.runtime import live
 from hearloop.runtime.controls import MUTED_DB, Controls
 from hearloop.runtime.engine import open_engine
-from hearloop.runtime.errors import EngineError, HearloopError
+from hearloop.runtime.errors import DeviceError, EngineError, HearloopError
 from hearloop.runtime.live import LiveLoop
 from hearloop.runtime.software_device import SoftwareDevice
 
@@ -40,6 +40,7 @@ def native_loop(monkeypatch, make_bundle):
 
     def make(device, engine=None, **options):
         engine = engine or NativeGain(make_bundle())
+        monkeypatch.setattr(live, "load_step", lambda model: model)
         monkeypatch.setattr(live, "open_engine", lambda model, name: engine)
         return LiveLoop("none", device, **options)
 
@@ -160,6 +161,44 @@ def test_a_host_that_changes_its_block_size_is_followed(native_loop, make_bundle
     assert stats["block_sizes"] == [128, 256]
     delay = round(loop.latency.total)
     assert np.max(np.abs(device.output[0, delay + 32000 :][:10000] + audio[0, 32000:42000])) < 1e-5
+
+
+@pytest.mark.parametrize("path", ["native", "worker"])
+def test_a_host_that_changes_to_another_size_costs_what_that_size_costs_and_a_recording_keeps_its_time(
+    path, native_loop, make_bundle, tmp_path
+):
+    """The silence of the change is recorded as such, and the old size is provided for no more."""
+    device = SoftwareDevice(noise(48000), 16000, [128] * 100 + [256] * 200)
+    device.block_sizes = (128, 128)
+    with native_loop(device, NativeGain(make_bundle()), path=path, record=tmp_path / "heard.wav") as loop:
+        loop.wait()
+    stats = loop.stats()
+    assert stats["ledger"] == {
+        "device input": 256,
+        "lookahead": 64,
+        "re blocking": 0 if path == "native" else 128,
+        **({} if path == "native" else {"worker": 128}),
+        "device output": 0,
+    }
+    assert stats["block_sizes"] == [128, 256]
+    written, _ = soundfile.read(tmp_path / "heard.wav", dtype="float32")
+    heard = device.output[0, 256 : 256 + len(written)]
+    assert len(written) >= 48000
+    np.testing.assert_allclose(written[: len(heard)], heard, atol=1e-4)
+
+
+def test_a_device_that_dies_before_anybody_looks_has_vanished(native_loop):
+    def unplug(block):
+        if block == 5:
+            raise OSError("unplugged")
+
+    with native_loop(SoftwareDevice(noise(16000), 16000, clock=Steady(unplug))) as loop:
+        while loop.device.fault is None:
+            time.sleep(0.01)
+        time.sleep(0.1)  # until its thread is gone
+        with pytest.raises(DeviceError, match="unplugged"):
+            loop.wait(1)
+    assert "unplugged" in loop.stats()["message"]
 
 
 def test_a_block_size_that_is_not_known_before_is_found_out(native_loop, make_bundle):

@@ -42,6 +42,24 @@ def test_a_collector_that_was_off_stays_off():
         gc.enable()
 
 
+def test_of_two_that_overlap_the_last_one_restores_what_the_first_has_found():
+    interval, frozen = sys.getswitchinterval(), gc.get_freeze_count()
+    first, second = Quiet(), Quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__()
+    assert not gc.isenabled()
+    assert gc.get_freeze_count() > frozen
+    assert sys.getswitchinterval() == pytest.approx(realtime.SWITCH_INTERVAL_S)
+    assert second.memory == first.memory
+    gc.collect()
+    assert (first.collections, second.collections) == (0, 1)
+    second.__exit__()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == frozen
+    assert sys.getswitchinterval() == interval
+
+
 def in_a_thread(function):
     told = []
     thread = threading.Thread(target=lambda: told.append(function()))
@@ -76,6 +94,11 @@ def test_where_nothing_is_allowed_the_thread_stays_as_it_is_and_says_so(monkeypa
     assert in_a_thread(lambda: raise_priority(40)) == "SCHED_OTHER"
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="scheduling classes are those of Linux")
+def test_a_thread_that_has_ended_has_no_priority_to_raise():
+    assert raise_priority(40, 2**30) == "SCHED_OTHER"  # Linux numbers no thread so high
+
+
 def test_memory_is_locked_or_the_reason_is_told():
     told = lock_memory()
     assert told == "locked" or "not " in told or "refused" in told
@@ -95,6 +118,15 @@ def test_memory_is_not_locked_under_a_limit_that_a_later_allocation_would_hit(mo
 def test_the_environment_names_what_matters_for_timing():
     told = environment()
     assert {"cpu", "cpus_allowed", "governor", "system", "python", "numpy", "numba", "onnxruntime"} <= set(told)
+
+
+def test_the_environment_that_is_told_again_leaves_nothing_for_the_collector():
+    environment()
+    with Quiet():
+        gc.collect()
+        told = [environment() for _ in range(10)]
+        assert gc.collect() == 0
+    assert len(told) == 10
 
 
 @pytest.mark.parametrize("make", [PosixSemaphore, ThreadingSemaphore, open_semaphore])

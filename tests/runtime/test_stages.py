@@ -82,5 +82,5 @@ def test_without_a_log_nobody_looks_at_the_clock(path):
     device = SoftwareDevice(np.zeros((1, 4000), np.float32), 16000)
     with LiveLoop("", device, "compiled", path=path) as loop:
         loop.wait()
-        session = loop._session
+        session = loop._sessions.current
     assert not session._path.laps.any()

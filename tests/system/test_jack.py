@@ -101,6 +101,29 @@ def test_a_loopback_measures_the_delay_of_the_ledger(rate, period, start_jack, m
         assert level == pytest.approx(0.5 * gain, rel=0.01)
 
 
+@pytest.mark.parametrize("path", ["native", "worker"])
+def test_the_ledger_holds_after_the_server_has_changed_its_block_size(path, start_jack, tmp_path):
+    """In bypass, which has the delay of the model and needs none."""
+    import jack
+
+    server = start_jack(16000, 128)
+    live = start_live(server, "--engine", "compiled", "--path", path, "--bypass", "--stats", tmp_path / "stats.json")
+    assert "on system" in live.stdout.readline()  # it runs
+    controller = jack.Client("controller", no_start_server=True, servername=server.name)
+    controller.blocksize = 256
+    controller.close()
+    time.sleep(2)  # the change is being followed
+    delays, _ = measure_delays(server, "PortAudio:in_0", "PortAudio:out_0")
+    live.terminate()
+    _, errors = finish(live)
+    assert live.returncode == 0, errors
+    stats = json.loads((tmp_path / "stats.json").read_text())
+    delay, votes = delays.most_common(1)[0]
+    assert stats["block_sizes"] == [128, 256]
+    assert votes > IMPULSES / 2, (delays, stats)
+    assert delay == sum(stats["ledger"].values()) == 256 + 64 + (0 if path == "native" else 128 + 128)
+
+
 def test_a_server_that_is_killed_ends_the_loop_with_a_message_and_keeps_what_there_is(
     start_jack, make_bundle, tmp_path
 ):

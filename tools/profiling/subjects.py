@@ -26,11 +26,12 @@ from ...runtime.native_callback import callback
 from ...runtime.native_session import NativeSession, NativeTelemetry
 from ...runtime.ort import OrtEngine, open_session
 from ...runtime.outputstage import OutputStage
-from ...runtime.session import Setting, Telemetry, WorkerSession
+from ...runtime.session import Setting, Telemetry
 from ...runtime.stages import MODEL, ON, SAFETY, begin_laps, lap, new_laps
 from ...runtime.traffic import Traffic
 from ...runtime.wetpath import WetPath
 from ...runtime.worker import WorkerTelemetry
+from ...runtime.worker_session import WorkerSession
 from .schedule import Job
 from .signals import Signal
 
