@@ -1,8 +1,6 @@
 """Write a PyTorch model as a bundle: graph, description, golden vectors; verified first."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from torch import nn
 
 from ..runtime.bundle import load_bundle
 from ..runtime.bundle_info import BundleInfo, check_json
+from ..runtime.drafts import draft
 from ..runtime.golden import Golden
 from ..runtime.windows import window_pair
 from .check import checked_copy, initial_values
@@ -91,16 +90,9 @@ def fingerprint(model: nn.Module) -> str:
 
 def write(graph: onnx.ModelProto, path: Path, check: Callable[[Path], object] = onnx.checker.check_model) -> None:
     """Put a model where it belongs in one move, if `check` does not object to the file."""
-    handle, temporary = tempfile.mkstemp(suffix=".onnx", prefix=f".{path.stem}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(graph.SerializeToString())
-        check(Path(temporary))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with draft(path) as temporary:
+        temporary.write_bytes(graph.SerializeToString())
+        check(temporary)
 
 
 def _describe(

@@ -113,7 +113,7 @@ def find_device(
         raise DeviceError(f"no {direction} device: the sound system offers{_listed(devices)}")
     if wanted is None:
         found = [device for device in able if getattr(device, f"default_{direction}")] or able[:1]
-    elif isinstance(wanted, int) or wanted.strip().isdigit():
+    elif isinstance(wanted, int) or wanted.strip().isdecimal():
         found = [device for device in able if device.index == int(wanted)]
     else:
         found = [device for device in able if wanted.lower() in f"{device.name}, {device.host}".lower()]

@@ -1,9 +1,7 @@
 """Sound files through a processor, block by block, so that a file of any length needs the same memory."""
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import soundfile
 from .bundle import Bundle, load_bundle
 from .bundle_info import BundleInfo
 from .controls import Controls
+from .drafts import draft
 from .errors import AudioError, EngineError
 from .processor import Processor
 from .voice import Voice, check_voice
@@ -94,7 +93,7 @@ def process_file(
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with ExitStack() as drafts:
-                names = [drafts.enter_context(_draft(each)) for each in targets]
+                names = [drafts.enter_context(draft(each)) for each in targets]
                 with ExitStack() as files:
                     outs = [files.enter_context(_create(name, sound, channels)) for name in names]
                     skip = latency if compensate else 0
@@ -105,9 +104,6 @@ def process_file(
                         skip = max(0, skip - block.shape[-1])
                         if progress is not None:
                             progress(block.shape[-1] / sound.samplerate)
-                for name, each in zip(names, targets, strict=True):
-                    os.chmod(name, 0o666 & ~_umask())
-                    os.replace(name, each)
         except (OSError, soundfile.SoundFileError) as error:
             raise AudioError(f"{target}: cannot be written ({error})") from error
         return {
@@ -186,17 +182,6 @@ def _processed(
         yield rest if apart else rest[np.newaxis]
 
 
-@contextmanager
-def _draft(target: Path) -> Iterator[Path]:
-    """An empty file beside the target, which is gone afterwards unless it was moved away."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def _open(source: Path) -> soundfile.SoundFile:
     if not source.is_file():
         raise AudioError(f"{source}: no such file")
@@ -221,9 +206,3 @@ def _create(path: Path, like: soundfile.SoundFile, channels: int) -> soundfile.S
     if kind == "WAV" and like.frames * channels * SAMPLE_BYTES.get(subtype, 0) > LARGEST_WAV_BYTES:
         kind = "RF64"
     return soundfile.SoundFile(path, "w", like.samplerate, channels, subtype=subtype, format=kind)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,5 +1,6 @@
 """A sound file of what is heard, written while it is heard."""
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import soundfile
 
 from .errors import AudioError
+from .files import LARGEST_WAV_BYTES, SAMPLE_BYTES, check_limits
 from .rings import Ring
 
 RING_S = 8.0
@@ -36,10 +38,11 @@ class Recording:
     Raises
     ------
     AudioError
-        If the file cannot be created.
+        If the file cannot be created, or cannot hold the rate or the channels.
     """
 
     def __init__(self, path: Path, channels: int, sample_rate: int):
+        check_limits(path, channels, sample_rate)
         try:
             self._file = soundfile.SoundFile(path, "w", sample_rate, channels)
         except (OSError, ValueError, TypeError, soundfile.SoundFileError) as error:
@@ -49,6 +52,9 @@ class Recording:
         self.lost_samples = 0
         self.error = ""
         self._position = 0
+        self._most_samples = sys.maxsize
+        if self._file.format == "WAV":
+            self._most_samples = LARGEST_WAV_BYTES // (channels * SAMPLE_BYTES[self._file.subtype])
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="hearloop recording", daemon=True)
         self._thread.start()
@@ -80,13 +86,17 @@ class Recording:
                     self._write(self.ring.end)
                     self._file.flush()  # what has been written survives whatever comes
                 self._write(self.ring.end)
-        except (OSError, soundfile.SoundFileError) as error:
+        except (OSError, soundfile.SoundFileError, AudioError) as error:
             self.error = str(error)
 
     def _write(self, end: int) -> None:
+        full = end > self._most_samples
+        end = min(end, self._most_samples)
         block = np.zeros((self.ring.samples.shape[0], end - self._position), np.float32)
         if not self.ring.read(self._position, block):
             self.lost_samples += block.shape[1]
             block[:] = 0
         self._file.write(block.T)
         self._position = end
+        if full:
+            raise AudioError("a wav file holds 4 GiB; use flac for so long a recording")

@@ -65,9 +65,11 @@ class SoftwareDevice:
     block_size : int or sequence of int, optional
         Frames per callback; several sizes take turns. By default 8 ms.
     seconds : float, optional
-        Length of the stream; by default that of the recording. `math.inf` repeats for ever and keeps no output.
+        Length of the stream; by default that of the recording. `math.inf` repeats for ever.
     output_channels : int, optional
         By default as many as the input has.
+    keep_output : bool
+        Keep what the headphones play, which takes memory for all of `seconds`. An endless device keeps nothing.
     clock : Clock, optional
 
     Attributes
@@ -75,7 +77,7 @@ class SoftwareDevice:
     output : ndarray, float32, shape (output_channels, samples)
         What the headphones have played since the start of the stream, on the time line of the input: a block can go
         out when it has come in, so that the device has a latency of one block, the largest one. Goes on for
-        one second after the end.
+        one second after the end. Empty if it is not kept.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class SoftwareDevice:
         block_size: int | Sequence[int] | None = None,
         seconds: float | None = None,
         output_channels: int | None = None,
+        keep_output: bool = True,
         clock: Clock | None = None,
         name: str = "software device",
     ):
@@ -108,7 +111,7 @@ class SoftwareDevice:
         self.position = 0
         length = self._audio.shape[1] if seconds is None else seconds * sample_rate
         self._length = math.inf if math.isinf(length) else round(length)
-        kept = 0 if math.isinf(length) else round(length + TAIL_S * sample_rate)
+        kept = round(length + TAIL_S * sample_rate) if keep_output and not math.isinf(length) else 0
         self._played = np.zeros((self.output_channels, kept), np.float32)
         self._sizes, self._clock = itertools.cycle(sizes), clock or RealTimeClock()
         self._stopping = False

@@ -2,12 +2,9 @@
 
 import argparse
 import contextlib
-import json
 import math
-import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +18,7 @@ from ..runtime.live import PATHS, LiveLoop
 from ..runtime.portaudio import PortAudioDevice
 from ..runtime.software_device import SoftwareDevice
 from . import devices
-from .files import check_writable
+from .files import check_writable, write_json
 from .gains import GainKeys, add_gains_argument
 from .keyboard import Keyboard
 from .voices import VoiceKeys, add_voice_arguments, chosen_voices
@@ -56,10 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bypass", action="store_true", help="start with the unprocessed sound")
     parser.add_argument("--duration", type=_seconds, metavar="SECONDS", help="end after so long")
     parser.add_argument("--stats", type=Path, metavar="FILE", help="write what was counted as JSON")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="write what is heard to a sound file")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="write what is heard to a sound file: flac, ogg, or wav up to 4 GiB"
+    )
     parser.epilog = (
         f"{KEYS}; with a model that separates {GainKeys.HELP}; with several voices {VoiceKeys.HELP}. "
-        "SIGUSR1 switches bypass, SIGUSR2 steps the limit, SIGINT and SIGTERM end with a fade."
+        "SIGUSR1 switches bypass, SIGUSR2 steps the limit, SIGINT, SIGTERM and SIGHUP end with a fade."
     )
 
 
@@ -94,17 +93,21 @@ def run(options: argparse.Namespace) -> int:
             )
             _watch(loop, options.duration, keyboard, task_keys, ended)
     finally:
-        if options.stats:
-            write_json(options.stats, loop.stats())
-        if loop.seconds:
-            print(_summary(loop))
+        try:
+            if loop.seconds:
+                print(_summary(loop))
+        finally:  # the terminal may have gone
+            if options.stats:
+                write_json(options.stats, loop.stats())
     return 0
 
 
 def _device(options: argparse.Namespace) -> Device:
+    if options.samplerate is not None and options.samplerate < 1:
+        raise HearloopError(f"--samplerate is {options.samplerate}; expected a positive number of Hz")
     if options.software:
         seconds = options.duration + 1 if options.duration else None
-        device = SoftwareDevice.from_file(options.software, seconds=seconds)
+        device = SoftwareDevice.from_file(options.software, seconds=seconds, keep_output=False)
         asked = options.samplerate or device.sample_rate, options.channels or device.input_channels
         if asked != (device.sample_rate, device.input_channels):
             raise HearloopError(
@@ -112,13 +115,21 @@ def _device(options: argparse.Namespace) -> Device:
                 f"asked for were {asked[1]} at {asked[0]} Hz"
             )
         return device
-    latency = options.latency
-    if latency not in ("low", "high"):
-        try:
-            latency = float(latency)
-        except ValueError:
-            raise HearloopError(f"--latency is {latency!r}; expected low, high, or a number of seconds") from None
-    return PortAudioDevice(options.input, options.output, options.channels or 1, options.samplerate, latency)
+    return PortAudioDevice(
+        options.input, options.output, options.channels or 1, options.samplerate, _latency(options.latency)
+    )
+
+
+def _latency(text: str) -> str | float:
+    if text in ("low", "high"):
+        return text
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise HearloopError(f"--latency is {text!r}; expected low, high, or a number of seconds, zero or more")
+    return seconds
 
 
 def _watch(
@@ -189,6 +200,9 @@ def _signals(controls: Controls, ended: threading.Event) -> Iterator[None]:
         "SIGUSR1": switch_bypass,
         "SIGUSR2": lambda *_: _step_limit(controls, 1),
     }
+    # A terminal that is closed ends the sound, unless `nohup` has told us to outlive it.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        actions["SIGHUP"] = actions["SIGTERM"]
     offered = {getattr(signal, name): action for name, action in actions.items() if hasattr(signal, name)}
     before = {number: signal.signal(number, action) for number, action in offered.items()}
     try:
@@ -227,24 +241,6 @@ def _summary(loop: LiveLoop) -> str:
     if stats["message"] and not loop.fault:  # a fault is told as the error that ends the command
         lines.append(stats["message"])
     return "\n".join(lines)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that is either whole or not there.
-
-    Raises
-    ------
-    HearloopError
-        If it cannot be written.
-    """
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=path.absolute().parent, suffix=".tmp", delete=False) as file:
-            json.dump(content, file, indent=2)
-            file.write("\n")
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
-    except OSError as error:
-        raise HearloopError(f"{path}: cannot be written ({error})") from error
 
 
 def _seconds(text: str) -> float:

@@ -5,8 +5,6 @@ import importlib
 import sys
 from importlib.metadata import version
 
-from ..runtime.errors import HearloopError
-
 # Help texts stand here so that `hearloop --help` need not import what the verbs need.
 VERBS = {
     "live": "microphone to headphones, in real time",
@@ -55,7 +53,16 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; returns the exit status. Errors that hearloop knows are one line on standard error."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(arguments: list[str]) -> int:
+    # Imported here, where Ctrl-C is caught: with it comes the runtime, which takes a second.
+    from ..runtime.errors import HearloopError
+
     verb = next((word for word in arguments if not word.startswith("-")), None)
     try:
         options = build_parser(verb).parse_args(arguments)
@@ -69,8 +76,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"hearloop: {error.name} is not installed; `pip install hearloop[{extra}]` adds it", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe has gone; there is nobody left to tell
         return 1

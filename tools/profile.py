@@ -15,8 +15,7 @@ from ..runtime.errors import HearloopError
 from ..runtime.live import PATHS
 from ..runtime.states import load_step
 from .compile import add_states_argument, parse_states
-from .files import check_writable
-from .live import write_json
+from .files import check_writable, write_json
 from .profiling.compare import TOLERANCE, compare, comparison_table, differences
 from .profiling.conditions import Condition, failures, parse_conditions
 from .profiling.document import check_document, finite, write_csv
@@ -115,8 +114,6 @@ def _check(options: argparse.Namespace) -> None:
     for path in (options.json, options.csv, options.png, options.html):
         if path:
             check_writable(path)
-            if path.is_dir():
-                raise HearloopError(f"{path} is a folder; expected a file")
     if options.png:
         from matplotlib.backend_bases import FigureCanvasBase  # an extra: better missed now than after the run
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from torch import nn
 
+from ...runtime.bundle import bundle_paths, load_bundle
 from ...runtime.errors import HearloopError
 from .. import MODELS, build, task_of
 from ..simulation.recipe import PairRecipe, Recipe, SceneRecipe
@@ -140,7 +141,7 @@ def read_configuration(name_or_path: str) -> Configuration:
         if not path.exists():
             if name_or_path not in MODELS:
                 known = sorted({*MODELS, *(each.stem for each in SHIPPED.glob("*.toml"))})
-                raise HearloopError(f"model or configuration {name_or_path!r} is unknown; known are {', '.join(known)}")
+                raise HearloopError(f"{_problem(name_or_path)}; known are {', '.join(known)}")
             return _kind_for(name_or_path)(name_or_path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -160,6 +161,15 @@ def read_configuration(name_or_path: str) -> Configuration:
     if isinstance(configuration, TargetConfiguration):
         _built(configuration.enroll_model, configuration.enroll, f"{path}: enroll")
     return configuration
+
+
+def _problem(name: str) -> str:
+    """Why a name is not that of a model or configuration: a bundle may be called otherwise than the model in it."""
+    bundle = bundle_paths().get(name)
+    model = load_bundle(bundle).info.training.get("model") if bundle else None
+    if model:
+        return f"{name!r} is a bundle, made of the model {model!r}; train that one"
+    return f"model or configuration {name!r} is unknown"
 
 
 def _kind_for(model: str) -> type[Configuration]:

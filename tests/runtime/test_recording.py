@@ -7,6 +7,8 @@ import pytest
 import soundfile
 from signals import noise
 
+from hearloop.runtime import AudioError
+from hearloop.runtime import recording as recording_module
 from hearloop.runtime.recording import Recording
 
 
@@ -47,6 +49,24 @@ def test_samples_that_the_disk_was_too_slow_for_are_told(tmp_path):
     assert recording.lost_samples > 0
     assert "s of the recording are silence" in recording.message
     assert soundfile.info(tmp_path / "heard.wav").frames == 200_000
+
+
+@pytest.mark.parametrize(("name", "samples"), [("heard.wav", 700), ("heard.flac", 1000)])
+def test_a_wav_file_ends_where_its_header_can_count_no_further(monkeypatch, tmp_path, name, samples):
+    monkeypatch.setattr(recording_module, "LARGEST_WAV_BYTES", 2800)
+    recording = Recording(tmp_path / name, 2, 16000)
+    recording.ring.write(0, noise(1000, 2))
+    recording.close()
+    assert soundfile.info(tmp_path / name).frames == samples
+    assert recording.lost_samples == 0
+    assert ("a wav file holds 4 GiB; use flac" in recording.message) == (samples < 1000)
+
+
+@pytest.mark.parametrize(("name", "channels", "rate"), [("heard.ogg", 1, 384000), ("heard.flac", 9, 16000)])
+def test_what_a_container_cannot_hold_is_told(tmp_path, name, channels, rate):
+    with pytest.raises(AudioError, match=rf"{name}: the sound has .*expected at most"):
+        Recording(tmp_path / name, channels, rate)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_complete_one_has_nothing_to_tell(tmp_path):

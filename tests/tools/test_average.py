@@ -80,7 +80,8 @@ def test_a_checkpoint_counts_once(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("out", "message"), [("nowhere/mean.pt", "the folder does not exist"), ("taken", "a directory")]
+    ("out", "message"),
+    [("nowhere/mean.pt", "the folder does not exist"), ("taken", "taken is a folder; expected a file")],
 )
 def test_what_cannot_be_written_is_one_line(tmp_path, capsys, out, message):
     (tmp_path / "taken").mkdir()

@@ -34,6 +34,13 @@ def test_so_is_a_teacher(tmp_path, capsys):
     assert str(path) in _complaint(capsys, tmp_path / "taught.toml", "--out", tmp_path / "run")
 
 
+def test_the_model_of_a_bundle_that_is_called_otherwise_is_told(tmp_path, capsys):
+    told = _complaint(capsys, "enhance", "--out", tmp_path / "run")
+    assert "'enhance' is a bundle, made of the model 'enhance-mamba-small'; train that one; known are " in told
+    told = _complaint(capsys, "no-such-model", "--out", tmp_path / "run")
+    assert "model or configuration 'no-such-model' is unknown; known are " in told
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -294,5 +294,5 @@ def _measuring(cost_ns: int, period_ns: int) -> dict[str, float]:
 
 def _device(options: argparse.Namespace) -> Device:
     if options.software:
-        return SoftwareDevice.from_file(options.software, seconds=options.seconds + 1)
+        return SoftwareDevice.from_file(options.software, seconds=options.seconds + 1, keep_output=False)
     return PortAudioDevice(options.input, options.output, options.channels, options.samplerate, options.latency)
