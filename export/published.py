@@ -182,7 +182,7 @@ def export_published(
         comment=comment,
     )
     if hasattr(model, "steering"):
-        export_steering(model, steering_path(output))
+        export_steering(model, steering_path(output), target_version=info.version)
     return info
 
 

@@ -14,13 +14,15 @@ import onnxruntime
 import torch
 from torch import nn
 
-from ..runtime.voice import ENROLL_VERSION
+from ..runtime.voice import ENROLL_VERSION, TARGET_VERSION
 from .bundle import write
 from .onnx import ExportError, trace
 from .verify import TOLERANCE
 
 
-def export_steering(model: nn.Module, path: str | Path, enroll_version: str | None = None) -> None:
+def export_steering(
+    model: nn.Module, path: str | Path, enroll_version: str | None = None, target_version: str | None = None
+) -> None:
     """Write the steering of a target model: input "embedding" [1, E], output "map" as the step of the model takes it.
 
     Parameters
@@ -30,6 +32,8 @@ def export_steering(model: nn.Module, path: str | Path, enroll_version: str | No
     path : str or Path
     enroll_version : str, optional
         Of the enrolment network that it was trained with: voices of another one are refused then.
+    target_version : str, optional
+        Of the bundle of the model: beside another one the steering is refused then.
 
     Raises
     ------
@@ -49,8 +53,8 @@ def export_steering(model: nn.Module, path: str | Path, enroll_version: str | No
         error = float(np.abs(found - expected).max() / np.abs(expected).max())
         if not error <= TOLERANCE:
             raise ExportError(f"the exported steering gives another map: relative error {error:.1e}")
-    if enroll_version is not None:
-        onnx.helper.set_model_props(graph, {ENROLL_VERSION: enroll_version})
+    versions = {ENROLL_VERSION: enroll_version, TARGET_VERSION: target_version}
+    onnx.helper.set_model_props(graph, {key: version for key, version in versions.items() if version is not None})
     write(graph, Path(path))
 
 

@@ -53,7 +53,8 @@ def load_bundle(name_or_path: str | Path) -> Bundle:
             f"shipped are {', '.join(bundle_paths()) or 'none'}"
         )
     model = model_bytes(path)
-    return Bundle(info=_read_info(model, str(path)), model=model, path=path)
+    # A steering is looked for beside it later, when the folder to work in may be another one.
+    return Bundle(info=_read_info(model, str(path)), model=model, path=path.absolute())
 
 
 def model_bytes(path: Path) -> bytes:

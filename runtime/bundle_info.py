@@ -135,13 +135,13 @@ class BundleInfo:
 def check_json(facts: Mapping[str, Any]) -> None:
     """Raise BundleError that names the part of what is to be said of a model that JSON cannot hold."""
     for name, value in facts.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             check_json({f"{name}.{key}": part for key, part in value.items()})
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, list | tuple) and value:
             check_json({f"{name}.{index}": part for index, part in enumerate(value)})
         else:
             try:
-                json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+                json.dumps({name: value}, allow_nan=False, ensure_ascii=False).encode()
             except (TypeError, ValueError) as error:  # no such type; not finite, or half a character
                 raise BundleError(f"key {name!r} is {value!r}, expected plain JSON ({error})") from error
 

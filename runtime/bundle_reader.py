@@ -1,13 +1,14 @@
 """The description of a bundle, read from JSON that nobody has to trust: every field is checked against a field list."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .bundle_checks import check_info
-from .bundle_info import SCHEMA, BundleInfo, Port, State
+from .bundle_info import SCHEMA, BundleInfo, Port, State, check_json
 from .errors import BundleError
 from .golden import golden_from_json
 from .windows import WINDOW_PAIRS
@@ -22,6 +23,7 @@ LARGEST_SAMPLE_RATE = 768_000
 LONGEST_FRAME = 4 * LARGEST_SAMPLE_RATE  # in samples, as is the piece that is heard as a whole
 LONGEST_PIECE = 600 * LARGEST_SAMPLE_RATE
 LARGEST_COUNT = 2**53  # which a float64 still holds
+MOST_VALUES = 2**28  # of a tensor: 1 GiB
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
@@ -70,6 +72,10 @@ def parse_info(text: str, where: str) -> BundleInfo:
             f"{where}: key 'latency_samples' is {content['latency_samples']}, but frame {info.frame} + lookahead "
             f"{info.lookahead} = {info.latency_samples}"
         )
+    try:
+        check_json(content)  # as on export; half a character could not even be shown
+    except (BundleError, RecursionError) as error:
+        raise BundleError(f"{where}: {error}") from error
     return info
 
 
@@ -107,6 +113,9 @@ class _Reader:
         value = self.typed("shape", list, "a list of whole numbers")
         if not all(isinstance(size, int) and not isinstance(size, bool) and size > 0 for size in value):
             self._reject("shape", value, "a list of positive whole numbers")
+        # The exact product of a long list would take for ever; that of floats is at most infinite.
+        if max(value, default=1) > MOST_VALUES or math.prod(map(float, value)) > MOST_VALUES:
+            self._reject("shape", value, f"at most {MOST_VALUES} values in all")
         return tuple(value)
 
     def items(self, key: str) -> "list[_Reader]":

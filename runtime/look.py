@@ -22,6 +22,7 @@ CLIPPED = 0.999
 CLIPPED_SHARE = 1e-3
 LEAST_SPEECH_S = 0.3
 SPEECH_MODEL = "enhance-small"
+SAME_DB = -30.0  # of an ear that the other one, at another level, does not explain; of clean looks -21.3 at least
 SPEECH_DB = -6.0  # of a frame with a voice this much at least is left by the model that removes noise
 
 
@@ -74,10 +75,9 @@ def check_look(look: np.ndarray, sample_rate: int) -> Look:
     clipped = float(np.mean(np.abs(look) >= CLIPPED)) if look.size else 0.0
     problems = [*_duration(seconds), *_level(look, level_dbfs, clipped)]
     speech_s = frontal = 0.0
-    if seconds >= SHORTEST_S and level_dbfs > QUIETEST_DBFS:
+    if SHORTEST_S <= seconds <= LONGEST_S and level_dbfs > QUIETEST_DBFS:  # an hour by mistake is not even heard
         p, q = ratio(sample_rate, RATE)
-        judged = look[:, : round(LONGEST_S * sample_rate)]  # an hour by mistake is refused without being heard
-        heard = (resample_poly(judged, p, q, axis=1) if p != q else judged).astype(np.float32)
+        heard = (resample_poly(look, p, q, axis=1) if p != q else look).astype(np.float32)
         speech_s, frontal = _speech_s(heard), frontal_share(interaural(faced(heard, RATE), RATE))
         problems += _voice(speech_s, frontal)
     return Look(seconds, level_dbfs, clipped, speech_s, frontal, tuple(problems))
@@ -97,14 +97,20 @@ def _level(look: np.ndarray, level_dbfs: float, clipped: float) -> list[str]:
         problems.append(f"its level is {level_dbfs:.0f} dBFS, expected more than {QUIETEST_DBFS:g}: turn up the input")
     elif min(np.square(ear).mean() for ear in look) < 1e-3 * max(np.square(ear).mean() for ear in look):
         problems.append("one ear is silent beside the other: check both microphones")
-    elif np.array_equal(look[0], look[1]):
-        problems.append("both channels are the same: record one microphone at each ear")
+    elif _unlike_db(look) < SAME_DB:
+        problems.append("both channels are the same but for their level: record one microphone at each ear")
     if clipped > CLIPPED_SHARE:
         problems.append(
             f"{100 * clipped:.1f} % of the samples are clipped, expected at most {100 * CLIPPED_SHARE:g} %: "
             "turn down the input"
         )
     return problems
+
+
+def _unlike_db(look: np.ndarray) -> float:
+    """What is left of one ear after the best-fitting gain of the other, of that ear: the same for either."""
+    left, right = look.astype(np.float64)
+    return float(10 * np.log10(max(1 - (left @ right) ** 2 / ((left @ left) * (right @ right)), 1e-12)))
 
 
 def _voice(speech_s: float, frontal: float) -> list[str]:

@@ -13,6 +13,7 @@ from .errors import AudioError
 from .ledger import Ledger
 from .outputstage import OutputStage
 from .resample import LONGEST_CHUNK
+from .states import load_step
 from .voice import Voice, check_voice, steering_map
 from .wetpath import WetPath, expect_bundle
 
@@ -92,8 +93,8 @@ class Processor:
         block_size = None if block_size is None else int(block_size)
         self.channels, self.sample_rate, self.block_size = channels, sample_rate, block_size
         self.controls = Controls(**controls)
-        opened = open_engine(model, engine)
-        self._engine, self._model = opened, model
+        self._bundle = load_step(model)
+        self._engine = opened = open_engine(self._bundle, engine)
         info = expect_bundle(opened)
         check_voice(info, voice)
         if voice is not None:
@@ -132,7 +133,7 @@ class Processor:
         BundleError
             If the model hears no chosen voice, or one that another enrolment model has made.
         """
-        self.controls.steer(steering_map(self._model, voice))
+        self.controls.steer(steering_map(self._bundle, voice))
 
     def process(self, samples: np.ndarray) -> np.ndarray:
         """Process the next samples of the stream; separated sources are added up again, each with its gain.

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import tempfile
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from .drafts import draft
 from .errors import HearloopError
 from .voice import Voice, mean_voice
 
 SCHEMA = 1
 LONGEST_NAME, MOST_BYTES = 64, 200  # file systems count bytes
-NORM_TOLERANCE = 1e-3
+MOST_LOOKS = 1000
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Profile:
     enrolled, look : when, in UTC, and what was found in the recording it was made of, such as seconds and level; of the
         last one if there were several
     looks : how many it was made of
+    heard : fingerprints of the embeddings of the looks, by which each is known again; profiles of before have none
     """
 
     name: str
@@ -35,6 +36,7 @@ class Profile:
     enrolled: str
     look: Mapping[str, Any]
     looks: int = 1
+    heard: tuple[str, ...] = ()
 
 
 def profile_folder() -> Path:
@@ -51,7 +53,8 @@ def profile_folder() -> Path:
 
 def new_profile(name: str, voice: Voice, look: Mapping[str, Any]) -> Profile:
     """A profile of now."""
-    return Profile(name, voice, datetime.now(timezone.utc).isoformat(timespec="seconds"), look)
+    enrolled = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return Profile(name, voice, enrolled, look, heard=(voice.fingerprint,))
 
 
 def with_another_look(profile: Profile, voice: Voice, look: Mapping[str, Any]) -> Profile:
@@ -60,8 +63,9 @@ def with_another_look(profile: Profile, voice: Voice, look: Mapping[str, Any]) -
     Not exactly, because the mean of those is kept at unit norm. Raises HearloopError if another enrolment model has
     made the profile.
     """
-    every = mean_voice([profile.voice] * profile.looks + [voice])
-    return replace(new_profile(profile.name, every, look), looks=profile.looks + 1)
+    every = mean_voice([profile.voice, voice], weights=[profile.looks, 1])
+    heard = (*profile.heard, voice.fingerprint)
+    return replace(new_profile(profile.name, every, look), looks=profile.looks + 1, heard=heard)
 
 
 def looks_of(profile: Profile) -> str:
@@ -75,11 +79,13 @@ def save_profile(profile: Profile, overwrite: bool = False) -> Path:
     Raises
     ------
     HearloopError
-        If the name cannot be one, is taken and `overwrite` is not set, or the file cannot be written.
+        If the name cannot be one, is taken and `overwrite` is not set, the profile could not be read again, or the
+        file cannot be written.
     """
     if not overwrite:
         expect_free(profile.name)
     path, voice = _path(profile.name), profile.voice
+    _check(profile, path)
     content = {
         "schema": SCHEMA,
         "enrolled": profile.enrolled,
@@ -88,17 +94,15 @@ def save_profile(profile: Profile, overwrite: bool = False) -> Path:
         "embedding": [float(value) for value in voice.embedding],
         "look": dict(profile.look),
         "looks": profile.looks,
+        "heard": list(profile.heard),
     }
-    draft: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False) as file:
-            draft = Path(file.name)
-            json.dump(content, file)
-        os.replace(draft, path)  # readable by its owner alone: a voice is a personal matter
+        with draft(path, private=True, fresh=not overwrite) as temporary:  # a voice is a personal matter
+            temporary.write_text(json.dumps(content))
     except OSError as error:
-        if draft is not None:
-            draft.unlink(missing_ok=True)
+        if not overwrite:
+            expect_free(profile.name)  # no longer, if somebody has taken the name meanwhile
         raise HearloopError(f"{path}: cannot be written ({error})") from error
     return path
 
@@ -122,25 +126,24 @@ def read_profile(name: str) -> Profile:
             Voice(embedding, content["model"], content["version"]),
             content["enrolled"],
             look,
-            int(content.get("looks", 1)),  # those of before were made of one
+            content.get("looks", 1),  # those of before were made of one
+            tuple(content.get("heard", ())),
         )
-        sound = profile.looks > 0 and embedding.ndim == 1 and abs(float(np.linalg.norm(embedding)) - 1) < NORM_TOLERANCE
     except FileNotFoundError:
         known = ", ".join(profile_names()) or "none yet; `hearloop enroll NAME` makes one"
         raise HearloopError(f"no profile {name!r}; known are {known}") from None
-    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise HearloopError(f"{path}: not a profile that can be read ({error!r}); enroll {name!r} again") from error
-    if not sound or content.get("schema") != SCHEMA:
-        raise HearloopError(
-            f"{path}: schema {content.get('schema')!r} and an embedding of norm {np.linalg.norm(embedding):.3f}; "
-            f"expected {SCHEMA} and 1; enroll {name!r} again"
-        )
+    if content.get("schema") != SCHEMA:
+        raise HearloopError(f"{path}: schema {content.get('schema')!r}; expected {SCHEMA}; enroll {name!r} again")
+    _check(profile, path)
     return profile
 
 
 def profile_names() -> list[str]:
     """The names of all profiles, in order."""
-    return sorted(unicodedata.normalize("NFC", path.stem) for path in profile_folder().glob("*.json"))
+    paths = [path for path in profile_folder().glob("*.json") if not path.name.startswith(".")]  # no drafts
+    return sorted(unicodedata.normalize("NFC", path.stem) for path in paths)
 
 
 def rename_profile(name: str, new: str) -> None:
@@ -164,6 +167,20 @@ def expect_free(name: str) -> None:
     """Raise HearloopError if a name cannot be that of a new profile, or is taken."""
     if os.path.exists(_path(name)):
         raise HearloopError(f"profile {name!r} is there already; choose another name, overwrite it, or look again")
+
+
+def _check(profile: Profile, path: Path) -> None:
+    """Raise HearloopError that names what no profile can hold."""
+    voice, looks = profile.voice, profile.looks
+    texts = (profile.enrolled, voice.model, voice.version, *profile.heard)
+    shape, norm = voice.embedding.shape, np.linalg.norm(voice.embedding)
+    for fits, found, expected in (
+        (all(isinstance(text, str) for text in texts), f"enrolled, model, version and heard {texts}", "texts"),
+        (voice.has_unit_norm, f"embedding of shape {shape} and norm {norm:.3f}", "(values,) and 1"),
+        (isinstance(looks, int) and 1 <= looks <= MOST_LOOKS, f"looks {looks!r}", f"from 1 to {MOST_LOOKS}"),
+    ):
+        if not fits:
+            raise HearloopError(f"{path}: {found}; expected {expected}; enroll {profile.name!r} again")
 
 
 def _path(name: str) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..runtime.engine import ENGINES
 from ..runtime.errors import HearloopError
-from ..runtime.look import Look, check_look
+from ..runtime.look import LONGEST_S, Look, check_look
 from ..runtime.portaudio import record
 from ..runtime.profiles import (
     Profile,
@@ -47,21 +47,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check the look, make the embedding, keep it; returns the exit status."""
     # Whatever can be refused before the person has spoken is: the recording is not kept.
-    known = read_profile(options.name) if options.again else None
-    if not (options.again or options.overwrite):
+    if options.again:
+        read_profile(options.name)
+    elif not options.overwrite:
         expect_free(options.name)
-    look, rate = read_look(options.source) if options.source else _listen(options.seconds, options.input)
+    if options.source:
+        look, rate = read_look(options.source, options.anyway)
+    else:
+        look, rate = _listen(options.seconds, options.input)
     found = check_look(look, rate)
     print(describe(found))
     if not found.usable and not options.anyway:
         raise HearloopError("the look cannot be used: " + "; ".join(found.problems))
     voice = hear_voice(look, rate, options.model, options.engine)
     facts = {name: value for name, value in asdict(found).items() if name != "problems"}
-    if known is None:
-        profile = new_profile(options.name, voice, facts)
-    else:
+    if options.again:
+        known = read_profile(options.name)  # as it is now: it may have changed, or be gone, since before the look
         profile = with_another_look(known, voice, facts)
         _check_alike(known, voice, options.anyway)
+    else:
+        profile = new_profile(options.name, voice, facts)
     path = save_profile(profile, options.overwrite or options.again)
     print(f"{options.name!r} is enrolled from {looks_of(profile)}: {path}")
     if profile.looks == 1 and found.speech_s < LITTLE * found.seconds:
@@ -75,7 +80,7 @@ def _check_alike(known: Profile, voice: Voice, anyway: bool) -> None:
     """Raise HearloopError if another look is rather not at the person of a profile, or no other."""
     alike = float(known.voice.embedding @ voice.embedding)
     print(f"likeness to {known.name!r} so far: {alike:.2f}")
-    if alike > SAME and not anyway:
+    if (voice.fingerprint in known.heard or alike > SAME) and not anyway:
         raise HearloopError(
             f"this look is what {known.name!r} was enrolled from; expected another one, of something else that is said"
         )
@@ -87,8 +92,8 @@ def _check_alike(known: Profile, voice: Voice, anyway: bool) -> None:
 
 
 def _listen(seconds: float, device: str | None) -> tuple[np.ndarray, int]:
-    if not 0 < seconds < float("inf"):
-        raise HearloopError(f"--seconds is {seconds:g}; expected a positive number")
+    if not 0 < seconds <= LONGEST_S:
+        raise HearloopError(f"--seconds is {seconds:g}; expected more than 0 and at most {LONGEST_S:g}")
     print(f"Face the person while they speak: {seconds:g} s from now.", flush=True)
     return record(seconds, device)
 

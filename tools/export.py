@@ -101,7 +101,7 @@ def _trained(options: argparse.Namespace, output: Path) -> BundleInfo:
         comment=options.comment,
     )
     if hasattr(model, "steering"):
-        export_steering(model, steering_path(output), _enroll_version(content, options.enroll))
+        export_steering(model, steering_path(output), _enroll_version(content, options.enroll), info.version)
     return info
 
 

@@ -9,7 +9,7 @@ import soundfile
 
 from ..runtime.controls import Controls
 from ..runtime.errors import AudioError, HearloopError
-from ..runtime.look import Look, check_look
+from ..runtime.look import LONGEST_S, Look, check_look
 from ..runtime.profiles import read_profile
 from ..runtime.voice import Voice, hear_voice, steering_map
 
@@ -70,12 +70,22 @@ def usable_look(path: Path) -> tuple[np.ndarray, int, Look]:
     return look, rate, found
 
 
-def read_look(path: Path) -> tuple[np.ndarray, int]:
-    """Both ears of a look, float32 (2, samples), and its rate in Hz; raises AudioError."""
+def read_look(path: Path, anyway: bool = False) -> tuple[np.ndarray, int]:
+    """Both ears of a look, float32 (2, samples), and its rate in Hz.
+
+    Raises AudioError, also if it is longer than any look; with `anyway` its beginning is read.
+    """
     if not path.is_file():
         raise AudioError(f"{path}: no such file")
     try:
-        look, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as sound:
+            rate, seconds = sound.samplerate, sound.frames / sound.samplerate
+            if seconds > LONGEST_S and not anyway:
+                raise AudioError(
+                    f"{path}: the look lasts {seconds:.1f} s, expected {LONGEST_S:g} s at most: cut out where the "
+                    "person speaks"
+                )
+            look = sound.read(round(LONGEST_S * rate), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, ValueError, TypeError) as error:
         raise AudioError(f"{path}: not a sound file that can be read ({error})") from error
     return np.ascontiguousarray(look.T), rate

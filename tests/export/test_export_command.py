@@ -1,6 +1,7 @@
 """`hearloop export`: from a checkpoint of the training to a bundle."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -87,7 +88,11 @@ def test_a_target_stays_as_it_is_with_its_steering_unless_both_can_be_made(tmp_p
     def refuse(*given):
         raise ExportError("gives another map")
 
-    monkeypatch.setattr("hearloop.export.export_bundle", lambda model, path, **facts: path.write_bytes(b"new"))
+    def write(model, path, **facts):
+        path.write_bytes(b"new")
+        return SimpleNamespace(version="1")
+
+    monkeypatch.setattr("hearloop.export.export_bundle", write)
     monkeypatch.setattr("hearloop.export.steering.export_steering", refuse)
     words = ["export", str(tmp_path / "best.pt"), str(tmp_path / "ada.onnx"), "--license", "CC0-1.0"]
     assert main(words) == 1

@@ -1,10 +1,13 @@
 """The weights of a bundle return into the model that it was made of."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from hearloop.export import ExportError, export_bundle
-from hearloop.export.restore import restore, restored, version_of
+from hearloop.export.restore import reproduce, restore, restored, version_of
 from hearloop.export.steering import export_steering
 from hearloop.models import build
 from hearloop.models.frontend import enhance
@@ -104,6 +107,16 @@ def test_weights_are_known_by_the_bundle_that_computes_the_same(pair):
         version_of(stirred("enroll", **ENROLL, seed=4), folder / "enroll.onnx")
     with pytest.raises(ExportError, match="has task 'target'; expected 'enroll'"):
         version_of(again, folder / "target-small.onnx")
+
+
+def test_golden_vectors_allow_their_tolerance_and_no_more(pair):
+    models, folder = pair
+    info = load_bundle(folder / "enroll.onnx").info
+    ((name, expected),) = info.golden.outputs.items()
+    allowed = info.golden.tolerance * np.abs(expected).max()
+    reproduce(models["enroll"], info, replace(info.golden, outputs={name: expected + 0.5 * allowed}))
+    with pytest.raises(ExportError, match="the output of these weights differs"):
+        reproduce(models["enroll"], info, replace(info.golden, outputs={name: expected + 2 * allowed}))
 
 
 def test_a_larger_network_goes_on_from_the_bundle_of_a_smaller_one(tmp_path):

@@ -119,6 +119,17 @@ def test_a_missing_key_is_named(content, key):
         ("inputs.0.meaning", ..., r"key 'inputs\[0\].meaning' is missing"),
         ("outputs.0.shape", [1, -1], r"key 'outputs\[0\].shape' is \[1, -1\], expected a list of positive"),
         ("states.1.kind", "stack", r"key 'states\[1\].kind' is 'stack', expected one of carry"),
+        ("states.0.shape", [1, 10**13], r"key 'states\[0\].shape' is \[1, 10+\], expected at most 268435456 values"),
+        (
+            "outputs.0.shape",
+            [2**62],
+            r"key 'outputs\[0\].shape' is \[4611\d+\], expected at most 268435456 values in all",
+        ),
+        ("states.1.shape", [2] * 10**6, r"key 'states\[1\].shape' is \[2, 2, .*, expected at most 268435456 values"),
+        ("name", "\ud800", r"key 'name' is '\\ud800', expected plain JSON"),
+        ("inputs.0.meaning", "a\ud800", r"key 'inputs.0.meaning' is 'a\\ud800', expected plain JSON"),
+        ("training", {"\ud800": {}}, r"key 'training.\\ud800' is {}, expected plain JSON"),
+        ("training", {"hours": [float("nan")]}, "key 'training.hours.0' is nan, expected plain JSON"),
         ("states.0.shape", "1x4", r"key 'states\[0\].shape' is '1x4', expected a list of whole numbers"),
         ("states.0.next", ..., r"key 'states\[0\].next' is missing"),
         ("states.0.initial", "0", r"key 'states\[0\].initial' is '0', expected a number"),
@@ -155,6 +166,12 @@ def test_golden_vectors_of_other_ports_are_refused(content):
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 100_000])
 def test_what_is_not_a_json_object_is_refused(text):
     with pytest.raises(BundleError, match=r"metadata key 'hearloop' (is not JSON|holds a)"):
+        parse_info(text, "x.onnx")
+
+
+def test_a_description_that_is_nested_too_deeply_is_refused(content):
+    text = changed(content, "training", "@").replace('"@"', '{"a":' * 5000 + "1" + "}" * 5000)
+    with pytest.raises(BundleError, match=r"x\.onnx: .*recursion"):
         parse_info(text, "x.onnx")
 
 
@@ -200,6 +217,12 @@ def test_a_bundle_loads_with_what_it_says(make_bundle):
     bundle = load_bundle(make_bundle(name="through"))
     assert bundle.info.name == "through"
     assert bundle.info.states == (State("state.count", "state.count.next", (1,)),)
+
+
+def test_a_bundle_knows_where_it_lies_from_any_folder(make_bundle, monkeypatch):
+    path = make_bundle()
+    monkeypatch.chdir(path.parent)
+    assert load_bundle(path.name).path == path
 
 
 def test_a_file_that_is_not_there_is_refused_with_what_is_shipped():

@@ -35,6 +35,13 @@ def test_a_delay_and_a_level_difference_are_found(late, level_db, factor):
     assert found_db == pytest.approx(level_db, abs=0.3)
 
 
+@pytest.mark.parametrize("level_db", [-9, 9])
+def test_no_ear_is_turned_by_more_than_6_db_against_the_other(level_db):
+    sound = voice()
+    look = np.stack([sound, np.roll(sound, 4) * 10 ** (-level_db / 20)])
+    assert beside_the_front(interaural(hiss(look), RATE))[1] == np.sign(level_db) * 6
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("seed", range(4, 8))
 def test_silence_behind_a_loud_voice_says_nothing(seed):

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hearloop.runtime import AudioError, BundleError, EngineError, HearloopError, Processor
+from hearloop.runtime import AudioError, BundleError, EngineError, HearloopError, Processor, load_bundle
+from hearloop.runtime.bundle_info import Port
 
 RATES = [8000, 16000, 22050, 44100, 48000, 96000]
 BLOCKS = [1, 64, 127, 128, 160, 441, 480, 1024, None]
@@ -276,3 +280,17 @@ def test_sound_below_the_ceiling_is_not_touched_by_the_limiter(make_bundle, rng)
     processor = Processor(make_bundle(), bypass=True)
     latency = round(processor.latency.total)
     np.testing.assert_array_equal(processor.process(samples)[:, latency:], samples[:, :-latency])
+
+
+def test_a_model_that_needs_what_the_loudspeaker_plays_is_refused(make_bundle, tmp_path):
+    """The runtime would feed it silence for ever."""
+    model, info = onnx.load(make_bundle()), load_bundle(make_bundle()).info
+    (spectrum,) = info.inputs
+    reference = Port("far", "reference", spectrum.shape)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("far", onnx.TensorProto.FLOAT, spectrum.shape))
+    del model.metadata_props[:]
+    info = replace(info, name="echo-x", task="echo", inputs=(spectrum, reference))
+    onnx.helper.set_model_props(model, info.to_metadata())
+    onnx.save(model, tmp_path / "echo-x.onnx")
+    with pytest.raises(BundleError, match=r"model 'echo-x' needs a reference .what the loudspeaker plays"):
+        Processor(tmp_path / "echo-x.onnx", engine="ort")

@@ -1,18 +1,22 @@
 """A chosen voice steers the model: in every engine and path alike, exchanged while it runs, without a click."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from graphs import graph_model
+from onnx import helper
 from signals import noise
 
 from hearloop.export import export_bundle
 from hearloop.export.steering import export_steering
 from hearloop.models import build
-from hearloop.runtime import Controls, HearloopError, Processor
+from hearloop.runtime import Controls, HearloopError, Processor, load_bundle
 from hearloop.runtime.errors import BundleError
 from hearloop.runtime.live import LiveLoop
+from hearloop.runtime.model_frames import approach
 from hearloop.runtime.software_device import SoftwareDevice
-from hearloop.runtime.voice import Voice, steering_path
+from hearloop.runtime.voice import Voice, steering_map, steering_path
 
 RATE = 16000
 FRAME = 128
@@ -48,6 +52,13 @@ def test_engines_hear_the_same_voice(target, voices):
     samples = noise(RATE, 2)
     heard = [Processor(target, 2, engine=engine, voice=voices[1]).process(samples) for engine in ("ort", "compiled")]
     np.testing.assert_allclose(*heard, atol=1e-4 * np.abs(heard[0]).max())
+
+
+def test_a_new_voice_is_there_to_95_percent_after_60_ms():
+    heard, chosen = np.zeros(3, np.float32), np.ones(3, np.float32)
+    for _ in range(round(0.060 * RATE / FRAME)):
+        approach(heard, chosen)
+    np.testing.assert_allclose(heard, 0.95, atol=0.02)
 
 
 @pytest.mark.parametrize("engine", ["ort", "compiled"])
@@ -126,3 +137,92 @@ def test_a_map_of_another_size_or_with_a_hole_is_refused(target, voices):
     processor = Processor(target, 2, engine="ort", voice=voices[0])
     with pytest.raises(BundleError, match="the voice has 3 values"):
         processor.listen_to(Voice(np.ones(3, np.float32), "other", "1"))
+
+
+def copied(target, folder):
+    for path in (target, steering_path(target)):
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder / target.name
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_another_voice_needs_neither_the_folder_nor_the_model_file_again(target, voices, tmp_path, monkeypatch, live):
+    path = copied(target, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    running = (
+        LiveLoop(path.name, SoftwareDevice(noise(RATE, 2), RATE, FRAME), "ort", voice=voices[0])
+        if live
+        else Processor(path.name, 2, engine="ort", voice=voices[0])
+    )
+    path.unlink()
+    monkeypatch.chdir(target.parent.parent)
+    running.listen_to(voices[1])
+    np.testing.assert_array_equal(running.controls.voice_target, steering_map(target, voices[1]).ravel())
+
+
+def steered_by(target, folder, nodes, inputs, outputs, **constants):
+    """A copy of a target with another steering beside it."""
+    path = copied(target, folder)
+    onnx.save(graph_model(nodes, inputs, outputs, constants), steering_path(path))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        ({}, ["map"]),
+        ({"embedding": (1, 12), "more": (1, 12)}, ["map"]),
+        ({"embedding": (1, 12)}, ["map", "more"]),
+        ({"embedding": ()}, ["map"]),
+        ({"embedding": (12,)}, ["map"]),
+        ({"embedding": (2, 12)}, ["map"]),
+        ({"embedding": (1, "values")}, ["map"]),
+        ({"embedding": None}, ["map"]),
+        ({"embedding": (1, 2**40)}, ["map"]),
+        ({"embedding": (1, 12)}, ["short"]),
+    ],
+    ids=str,
+)
+def test_what_is_no_steering_is_refused_with_its_ports(target, voices, tmp_path, inputs, outputs):
+    shape = load_bundle(target).info.port("embedding").shape
+    shapes = {name: (1, 12) if name == "short" else shape for name in outputs}
+    constants = {f"{name}.value": np.zeros(size) for name, size in shapes.items()}
+    nodes = [helper.make_node("Identity", [f"{name}.value"], [name]) for name in outputs]
+    path = steered_by(target, tmp_path, nodes, inputs, shapes, **constants)
+    with pytest.raises(BundleError, match=r"target-steering\.onnx: has inputs .* expected one input, tensor\(float\)"):
+        steering_map(path, voices[0])
+
+
+def test_a_steering_of_other_numbers_is_refused(target, voices, tmp_path):
+    shape = load_bundle(target).info.port("embedding").shape
+    nodes = [helper.make_node("Identity", ["value"], ["map"])]
+    path = steered_by(target, tmp_path, nodes, {"embedding": (1, 12)}, {"map": shape}, value=np.zeros(shape))
+    model = onnx.load(steering_path(path))
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    onnx.save(model, steering_path(path))
+    with pytest.raises(BundleError, match=r"has inputs .*tensor\(double\).* expected one input, tensor\(float\)"):
+        steering_map(path, voices[0])
+
+
+def test_a_map_with_holes_is_refused_with_the_file_that_made_it(target, voices, tmp_path):
+    shape = load_bundle(target).info.port("embedding").shape
+    nodes = [helper.make_node("Identity", ["value"], ["map"])]
+    path = steered_by(target, tmp_path, nodes, {"embedding": (1, 12)}, {"map": shape}, value=np.full(shape, np.nan))
+    with pytest.raises(BundleError, match=r"target-steering\.onnx: gives a map with \d+ values that are not finite"):
+        Processor(path, 2, engine="ort", voice=voices[0])
+
+
+def test_a_steering_that_fails_is_told(target, voices, tmp_path):
+    """It looks for a row of a table that is not there, which only shows when it runs."""
+    shape = load_bundle(target).info.port("embedding").shape
+    nodes = [
+        helper.make_node("ReduceSum", ["embedding", "axis"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "seven"], ["number"]),
+        helper.make_node("Cast", ["number"], ["row"], to=onnx.TensorProto.INT64),
+        helper.make_node("Gather", ["table", "row"], ["map"]),
+    ]
+    constants = {"axis": np.array([1]), "zero": 0.0, "seven": 7.0, "table": np.zeros(shape)}
+    path = steered_by(target, tmp_path, nodes, {"embedding": (1, 12)}, {"map": shape}, **constants)
+    with pytest.raises(BundleError, match=r"target-steering\.onnx: ONNX Runtime failed to make a map"):
+        steering_map(path, voices[0])

@@ -10,6 +10,9 @@ import pytest
 
 from hearloop.runtime import load_bundle, open_engine
 from hearloop.runtime.golden import Golden, golden_error
+from hearloop.runtime.live import LiveLoop
+from hearloop.runtime.telemetry import Times
+from hearloop.tools import doctor
 
 
 def hearloop(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -67,6 +70,22 @@ def test_the_doctor_fails_with_a_remedy_where_a_model_computes_something_else(ma
     line = next(line for line in result.stdout.splitlines() if "golden" in line)
     assert line.startswith("failed")
     assert "->" in result.stdout
+
+
+def test_the_doctor_fails_where_a_model_is_given_up(make_bundle):
+    """Its sound goes on unprocessed, so that no deadline is missed."""
+    result = hearloop("doctor", "--json", "--model", make_bundle(fails_from=0))
+    finding = json.loads(result.stdout)[-1]
+    assert (result.returncode, finding["check"], finding["outcome"]) == (1, "paced run", "failed")
+    assert "not finite" in finding["found"]
+    assert finding["remedy"]
+
+
+def test_the_doctor_tells_of_a_run_without_times(make_bundle, monkeypatch):
+    stats = LiveLoop.stats
+    monkeypatch.setattr(LiveLoop, "stats", lambda loop: stats(loop) | {"compute_us": Times().to_json()})
+    monkeypatch.setattr(doctor, "PACED_SECONDS", 1)
+    assert "frames of 8 ms, none of them timed, " in doctor._paced(str(make_bundle())).found
 
 
 def test_the_doctor_names_a_model_that_cannot_be_loaded(tmp_path):

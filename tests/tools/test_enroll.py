@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 import torch
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hearloop.export import export_bundle
 from hearloop.models import build
 from hearloop.runtime.errors import HearloopError
-from hearloop.runtime.profiles import read_profile, save_profile
+from hearloop.runtime.profiles import profile_names, read_profile, save_profile
 from hearloop.runtime.voice import Voice, hear_voice, mean_voice
 from hearloop.tools import enroll as enroll_command
 from hearloop.tools.main import main
@@ -84,7 +85,7 @@ def test_another_look_at_somebody_else_is_refused_and_changes_nothing(models, lo
     enroll(models, look)
     known = read_profile("Ada")
     aside = np.roll(known.voice.embedding, 1)
-    save_profile(replace(known, voice=replace(known.voice, embedding=aside)), overwrite=True)
+    save_profile(replace(known, voice=replace(known.voice, embedding=aside), heard=()), overwrite=True)
     before = (profiles / "Ada.json").read_bytes()
     assert enroll(models, look, "Ada", "--again") == 1
     told = f"sounds like somebody else than 'Ada': likeness {aside @ known.voice.embedding:.2f}, expected 0.6 at least"
@@ -92,12 +93,77 @@ def test_another_look_at_somebody_else_is_refused_and_changes_nothing(models, lo
     assert (profiles / "Ada.json").read_bytes() == before
 
 
-def test_a_look_is_not_counted_twice(models, look, profiles, capsys):
+def test_a_look_is_not_counted_twice(models, look, profiles, tmp_path, capsys):
+    looks = [look, written(tmp_path, look, 1), written(tmp_path, look, 2, by=0.5)]
+    for number, path in enumerate(looks):
+        assert enroll(models, path, "Ada", *["--again"] * (number > 0)) == 0
+        before = (profiles / "Ada.json").read_bytes()
+        for known in looks[: number + 1]:
+            assert enroll(models, known, "Ada", "--again") == 1
+            assert "this look is what 'Ada' was enrolled from" in capsys.readouterr().err
+        assert (profiles / "Ada.json").read_bytes() == before
+
+
+def test_a_look_at_a_person_of_before_is_known_again(models, look, profiles, capsys):
+    """Of profiles that have no fingerprints one look is known by its likeness."""
     enroll(models, look)
-    before = (profiles / "Ada.json").read_bytes()
+    save_profile(replace(read_profile("Ada"), heard=()), overwrite=True)
     assert enroll(models, look, "Ada", "--again") == 1
     assert "this look is what 'Ada' was enrolled from" in capsys.readouterr().err
+
+
+def meanwhile(monkeypatch, do):
+    """Something else happens between the first question for a profile and the end of the look."""
+    read_look = enroll_command.read_look
+
+    def read(*given):
+        monkeypatch.setattr(enroll_command, "read_look", read_look)
+        assert do() == 0
+        return read_look(*given)
+
+    monkeypatch.setattr(enroll_command, "read_look", read)
+
+
+def test_of_two_looks_at_the_same_time_none_is_lost(models, look, tmp_path, monkeypatch):
+    enroll(models, look)
+    first, second = written(tmp_path, look, 1), written(tmp_path, look, 2)
+    meanwhile(monkeypatch, lambda: enroll(models, first, "Ada", "--again"))
+    assert enroll(models, second, "Ada", "--again") == 0
+    assert read_profile("Ada").looks == 3
+
+
+def test_a_voice_that_is_forgotten_during_a_look_does_not_come_back(models, look, tmp_path, monkeypatch, capsys):
+    enroll(models, look)
+    meanwhile(monkeypatch, lambda: main(["profiles", "--delete", "Ada"]))
+    assert enroll(models, written(tmp_path, look, 1), "Ada", "--again") == 1
+    assert "no profile 'Ada'" in capsys.readouterr().err
+    assert profile_names() == []
+
+
+@pytest.mark.parametrize("factor", [2.0, np.nan])
+def test_what_is_no_embedding_takes_the_place_of_no_voice(models, look, tmp_path, profiles, factor, capsys):
+    enroll(models, look)
+    before = (profiles / "Ada.json").read_bytes()
+    model = onnx.load(models / "enroll.onnx")
+    for node in model.graph.node:
+        node.output[:] = ["unscaled" if name == "embedding" else name for name in node.output]
+    model.graph.node.append(onnx.helper.make_node("Mul", ["unscaled", "factor"], ["embedding"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(factor), "factor"))
+    onnx.save(model, tmp_path / "enroll.onnx")
+    assert enroll(tmp_path, look, "Ada", "--overwrite") == 1
+    assert f"model 'enroll' gives an embedding of norm {factor:.3f}; expected 1" in capsys.readouterr().err
     assert (profiles / "Ada.json").read_bytes() == before
+
+
+def test_of_a_look_that_is_too_long_the_beginning_is_kept_anyway(models, look, tmp_path, capsys):
+    sound, rate = soundfile.read(look)
+    soundfile.write(tmp_path / "long.wav", np.tile(sound, (11, 1)), rate, subtype="FLOAT")
+    assert enroll(models, tmp_path / "long.wav") == 1
+    assert "long.wav: the look lasts 33.0 s, expected 30 s at most" in capsys.readouterr().err
+    assert enroll(models, tmp_path / "long.wav", "Ada", "--anyway") == 0
+    assert read_profile("Ada").look["seconds"] == 30
+    assert main(["enroll", "Bea", "--seconds", "31"]) == 1
+    assert "--seconds is 31; expected more than 0 and at most 30" in capsys.readouterr().err
 
 
 def test_a_look_that_is_kept_anyway_counts_like_any_other(models, look, capsys):

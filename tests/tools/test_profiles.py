@@ -2,12 +2,16 @@
 
 import json
 import unicodedata
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from enrolment import enroll
 
+from hearloop.runtime import profiles as kept
 from hearloop.runtime.errors import HearloopError
-from hearloop.runtime.profiles import read_profile
+from hearloop.runtime.profiles import new_profile, read_profile, save_profile, with_another_look
+from hearloop.runtime.voice import Voice
 from hearloop.tools.main import main
 
 pytestmark = pytest.mark.usefixtures("profiles")
@@ -21,9 +25,11 @@ def test_profiles_are_listed_renamed_and_forgotten(models, look, profiles, capsy
     assert "no voices are enrolled" in capsys.readouterr().out
     enroll(models, look)
     assert main(["profiles", "--rename", "Ada", "Ada L."]) == 0
+    (profiles / ".half.json").touch()  # what a process that was killed has left
     capsys.readouterr()
     assert main(["profiles"]) == 0
     assert capsys.readouterr().out.startswith("Ada L.: 20")
+    (profiles / ".half.json").unlink()
     assert main(["profiles", "--delete", "Ada L."]) == 0
     assert list(profiles.iterdir()) == []
 
@@ -71,7 +77,9 @@ def test_names_of_all_scripts_are_names(models, look, name, capsys):
 @pytest.mark.parametrize(
     "content",
     ["", "[]", "{}", '{"schema": 1, "embedding": [2.0], "model": "m", "version": "1", "enrolled": "", "look": {}}']
-    + [ONE_LOOK.replace("1}", f"{looks}}}") for looks in ("0", '"many"', "null", "Infinity")]
+    + [ONE_LOOK.replace("1}", f"{looks}}}") for looks in ("0", '"many"', "null", "Infinity", "1001", "1000000000")]
+    + [ONE_LOOK.replace(text, found) for text, found in (('"m"', "null"), ('"version": "1"', '"version": 1'))]
+    + [ONE_LOOK.replace('"enrolled": ""', '"enrolled": []'), ONE_LOOK.replace("1}", '1, "heard": [7]}'), "[" * 100_000]
     + [ONE_LOOK.replace("{}", found) for found in ("null", "[1]", '{"seconds": null}')],
 )
 def test_a_damaged_profile_is_named_and_can_be_made_again(models, look, profiles, content, capsys):
@@ -83,6 +91,43 @@ def test_a_damaged_profile_is_named_and_can_be_made_again(models, look, profiles
     assert "enroll 'Ada' again" in capsys.readouterr().out
     assert enroll(models, look, "Ada", "--overwrite") == 0
     assert read_profile("Ada").voice.model == "enroll"
+
+
+def profile_of(embedding):
+    return new_profile("Ada", Voice(np.array(embedding, np.float32), "m", "1"), {"seconds": 4.0})
+
+
+def test_what_could_not_be_read_again_takes_the_place_of_nothing():
+    path = save_profile(profile_of([1, 0]))
+    before = path.read_bytes()
+    for wrong, told in (
+        (profile_of([np.nan, 0]), "norm nan"),
+        (profile_of([2, 0]), "norm 2.000; expected"),
+        (replace(profile_of([1, 0]), looks=1001), "looks 1001; expected from 1 to 1000"),
+        (replace(profile_of([1, 0]), enrolled=None), "enrolled, model, version and heard"),
+    ):
+        with pytest.raises(HearloopError, match=told):
+            save_profile(wrong, overwrite=True)
+    assert path.read_bytes() == before
+
+
+def test_a_thousand_looks_count_as_many():
+    known = replace(profile_of([1, 0]), looks=999)
+    mean = with_another_look(known, profile_of([0, 1]).voice, {}).voice.embedding
+    np.testing.assert_allclose(mean, np.array([999, 1]) / np.hypot(999, 1), rtol=1e-5)
+
+
+def test_a_name_that_somebody_else_takes_meanwhile_is_not_overwritten(monkeypatch):
+    expect_free = kept.expect_free
+
+    def too_early(name):
+        monkeypatch.setattr(kept, "expect_free", expect_free)
+        save_profile(profile_of([0, 1]))
+
+    monkeypatch.setattr(kept, "expect_free", too_early)
+    with pytest.raises(HearloopError, match="profile 'Ada' is there already"):
+        save_profile(profile_of([1, 0]))
+    np.testing.assert_array_equal(read_profile("Ada").voice.embedding, [0, 1])
 
 
 def test_an_unknown_profile_is_told_with_those_that_are_known(models, look):

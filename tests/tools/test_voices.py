@@ -3,6 +3,7 @@
 import argparse
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 import torch
@@ -12,9 +13,9 @@ from hearloop.export import export_bundle
 from hearloop.models import build
 from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.controls import Controls
-from hearloop.runtime.errors import BundleError
+from hearloop.runtime.errors import AudioError, BundleError
 from hearloop.runtime.profiles import read_profile
-from hearloop.runtime.voice import Voice, hear_voice, steering_map
+from hearloop.runtime.voice import Voice, hear_voice, steering_map, steering_path
 from hearloop.tools.main import main
 from hearloop.tools.voices import VoiceKeys, add_voice_arguments, chosen_voices
 
@@ -42,6 +43,40 @@ def test_voices_and_models_that_do_not_belong_together_are_told(models, tmp_path
     lonely.write_bytes((models / "target.onnx").read_bytes())
     with pytest.raises(BundleError, match="no such file"):
         steering_map(lonely, voice)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e25, -1.1e4])
+def test_one_value_that_is_no_sound_makes_no_voice(models, look, value):
+    sound = np.ascontiguousarray(soundfile.read(look, dtype="float32")[0].T)
+    sound[1, 100] = value
+    with pytest.raises(
+        AudioError, match="the look holds 1 values that are not finite or beyond 10000; expected -1 to 1"
+    ):
+        hear_voice(sound, RATE, models / "enroll.onnx")
+
+
+def test_a_steering_belongs_to_the_target_that_it_was_exported_with(models, tmp_path):
+    torch.manual_seed(1)
+    sizes = {"channels": 8, "hidden": 6, "blocks": 1, "heads": 2, "memory": 5, "query": 2, "embedding": 12}
+    export_bundle(build("target", **sizes).eval(), tmp_path / "target.onnx", name="target", license="CC0-1.0")
+    beside = tmp_path / "target-steering.onnx"
+    beside.write_bytes((models / "target-steering.onnx").read_bytes())
+    voice = Voice(np.eye(1, 12, dtype=np.float32)[0], "enroll", load_bundle(models / "enroll.onnx").info.version)
+    with pytest.raises(
+        BundleError, match=r"target-steering\.onnx: belongs to version \w{12} of its target; model 'target'"
+    ):
+        steering_map(tmp_path / "target.onnx", voice)
+    graph = onnx.load(beside)
+    del graph.metadata_props[:]
+    onnx.save(graph, beside)  # as of before, when it did not say
+    assert np.isfinite(steering_map(tmp_path / "target.onnx", voice)).all()
+
+
+@pytest.mark.parametrize("name", ["target", "target-small"])
+def test_a_target_and_its_steering_ship_together(name):
+    bundle = load_bundle(name)
+    metadata = {entry.key: entry.value for entry in onnx.load(steering_path(bundle.path)).metadata_props}
+    assert metadata == {"enroll_version": load_bundle("enroll").info.version, "target_version": bundle.info.version}
 
 
 def test_a_voice_that_was_enrolled_with_other_weights_is_refused(models, look, tmp_path, capsys):
