@@ -12,8 +12,10 @@ pytest.importorskip("pystoi", reason="pystoi is not installed")
 from pesq import pesq
 
 from hearloop.models.evaluation import quality
+from hearloop.models.evaluation.measures import measures
 from hearloop.models.evaluation.pesq_wb import pesq_wb
 from hearloop.models.evaluation.quality import dnsmos, estoi, measure
+from hearloop.models.evaluation.recordings import Recording
 from hearloop.models.training.configuration import EnhanceConfiguration
 from hearloop.models.training.settings import EnhanceSelection
 from hearloop.models.training.tasks import enhance
@@ -67,6 +69,14 @@ def test_estoi_is_always_the_same_and_leaves_the_chance_of_others_alone():
     assert found == {estoi(in_noise(clean), clean)}
 
 
+def test_estoi_does_not_hear_what_comes_out_while_the_target_pauses():
+    clean = voice(3)
+    clean[12000:20000] = 0
+    output = clean.copy()
+    output[12800:19200] += 0.02 * np.random.default_rng(0).standard_normal(6400).astype(np.float32)
+    assert estoi(output, clean) == pytest.approx(1, abs=0.01)
+
+
 def test_a_network_that_falls_silent_does_not_end_its_training(starter, monkeypatch):
     for name, count in (("ROOMS", 2), ("MIXTURES", 2), ("CLEAN", 1)):
         monkeypatch.setattr(enhance, name, count)
@@ -92,3 +102,26 @@ def test_dnsmos_of_a_long_recording_is_the_mean_of_the_opinions_of_its_pieces(mo
     found = dnsmos(np.zeros(quality.DNSMOS_SAMPLES + 16000, np.float32))
     for name, scale in quality.DNSMOS_SCALES.items():
         assert found[name] == pytest.approx((np.polyval(scale, 1.0) + np.polyval(scale, 4.0)) / 2)
+
+
+def test_dnsmos_hears_what_a_converter_would_play(monkeypatch):
+    heard = []
+    raw = np.ones((1, 3), np.float32)
+    session = SimpleNamespace(run=lambda names, inputs: heard.append(inputs["input_1"]) or [raw])
+    monkeypatch.setattr(quality, "_dnsmos_session", lambda: session)
+    dnsmos(np.linspace(-3, 3, quality.DNSMOS_SAMPLES, dtype=np.float32))
+    assert (heard[0].min(), heard[0].max()) == (-1, 1)
+
+
+@pytest.mark.parametrize("gain", [0.5, 2.0])
+def test_clean_speech_that_comes_out_softer_has_a_level_below_zero(gain):
+    clean = voice(3)[np.newaxis]
+    found = measures(gain * clean, Recording("any", clean, clean, part="clean"))
+    assert found["clean_level_db"] == pytest.approx(20 * np.log10(gain), abs=0.01)
+
+
+@pytest.mark.parametrize(("seconds", "counted"), [(9.5, False), (10.5, True)])
+def test_swaps_are_counted_from_ten_seconds_on(seconds, counted):
+    talkers = np.stack([voice(3, seconds=seconds), voice(4, seconds=seconds)])
+    recording = Recording("any", talkers.sum(axis=0, keepdims=True), talkers, part="folder, separate")
+    assert ("swaps_per_minute" in measures(talkers, recording)) == counted

@@ -44,6 +44,15 @@ def test_one_gain_for_both_ears_keeps_the_direction_and_silence_has_none():
     assert np.isnan(itd_error_us(ears, 0 * ears))
 
 
+@pytest.mark.parametrize(("below_db", "expected_db"), [(10, 6.0), (40, 0.0)])
+def test_frames_far_below_the_loudest_say_nothing_about_direction(below_db, expected_db):
+    target = noise(3, 2, 32000)
+    target[:, 16000:] *= 10 ** (-below_db / 20)
+    estimate = target.copy()
+    estimate[0, 16512:] *= 4  # 12 dB in half of the frames
+    assert ild_error_db(estimate, target) == pytest.approx(expected_db, abs=0.3)
+
+
 def test_a_silent_ear_is_the_largest_error_where_the_target_sounds_at_both():
     ears = at_two_ears(noise(5, 8000), 5, 7)
     assert itd_error_us(ears * [[1], [0]], ears) == itd_error_us(0 * ears, ears) == 2000
@@ -87,6 +96,34 @@ def test_reopening_takes_as_long_as_the_output_stays_closed_after_a_pause(late_s
     assert reopening_s(0.51 * target, target) == pytest.approx(0, abs=0.011)
     assert reopening_s(0 * target, target) == pytest.approx(1.5)
     assert np.isnan(reopening_s(estimate, noise(8, 48000)))
+
+
+def paused(pause_s):
+    """It speaks for a second, pauses, and speaks again."""
+    target = noise(8, 48000)
+    target[16000 : 16000 + int(pause_s * 16000)] = 0
+    return target
+
+
+def test_a_pause_of_less_than_half_a_second_is_none():
+    assert np.isnan(reopening_s(paused(0.4), paused(0.4)))
+    assert reopening_s(paused(0.6), paused(0.6)) == 0
+
+
+@pytest.mark.parametrize(("below_db", "expected_s"), [(5.0, 0.0), (7.0, 1.4)])
+def test_what_is_six_decibels_below_the_target_has_not_opened(below_db, expected_s):
+    target = paused(0.6)
+    assert reopening_s(target * 10 ** (-below_db / 20), target) == pytest.approx(expected_s, abs=0.011)
+
+
+@pytest.mark.parametrize(("below_db", "expected_s"), [(20, 0.2), (40, 0.0)])
+def test_a_pause_is_over_when_the_target_is_within_thirty_decibels_of_its_loudest(below_db, expected_s):
+    target = paused(0.6)
+    first_words = slice(25600, 28800)
+    target[first_words] *= 10 ** (-below_db / 20)
+    estimate = target.copy()
+    estimate[first_words] = 0
+    assert reopening_s(estimate, target) == pytest.approx(expected_s, abs=0.011)
 
 
 @pytest.mark.parametrize("late_s", [0.05, 0.3])

@@ -69,6 +69,19 @@ def test_silence_and_the_mixture_itself_say_nothing_about_order():
     assert swaps_per_minute(paused + 1e-4 * talkers(20, seed=4), paused) == 0
 
 
+@pytest.mark.parametrize(("share", "told"), [(0.3, 1), (3.0, 0)])
+def test_a_window_in_which_it_is_hardly_told_who_is_where_tells_nothing(share, told):
+    targets = talkers(2)
+    assert set(outputs_order(targets + share * talkers(2, seed=2), targets)) == {told}
+
+
+@pytest.mark.parametrize(("below_db", "told"), [(30, 1), (50, 0)])
+def test_a_window_in_which_nobody_speaks_tells_nothing(below_db, told):
+    targets = talkers(2)
+    targets[:, RATE:] *= 10 ** (-below_db / 20)
+    assert list(outputs_order(targets, targets)) == [1] * 4 + [told] * 4
+
+
 @pytest.mark.parametrize("level_db", [0.0, -20.0, -60.0])
 def test_a_phantom_is_as_loud_as_the_quieter_output_whichever_it_is(level_db):
     sounds = talkers(1)

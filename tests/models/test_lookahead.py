@@ -177,6 +177,10 @@ def test_rotary_phases_give_products_that_depend_on_the_distance_alone():
     torch.testing.assert_close(turned[0, :, 0, ::2], (a * frames.cos() - b * frames.sin()).float())
 
 
+def test_the_frequencies_of_rotary_phases_are_those_of_roformer():
+    assert RotaryPhase(8).frequencies.tolist() == pytest.approx([1, 0.1, 0.01, 0.001])
+
+
 def test_after_45_minutes_rotary_phases_turn_as_in_the_first_second():
     rotary = RotaryPhase(8)
     x = torch.randn(1, 1, 2, 8).expand(1, 500, 2, 8)

@@ -1,5 +1,7 @@
 """The gate against phantom talkers: it takes nothing from two who talk, and nothing from the sum."""
 
+import math
+
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -59,6 +61,17 @@ def test_one_who_begins_to_talk_is_heard_within_three_frames():
     found, _ = gate(talkers, gate.initial_state(1))
     assert level_db(found[:, :, :30])[1] < -100
     torch.testing.assert_close(found[:, :, 32:], talkers[:, :, 32:], rtol=0, atol=1e-6)
+
+
+def test_one_who_stops_is_turned_down_when_a_tenth_of_a_second_has_faded_below_four_percent():
+    talkers = torch.ones(1, 2, 2 * FRAMES, 33, 2)
+    talkers[:, 1, FRAMES:] *= 1e-3
+    gate = PhantomGate(2, 128)
+    found, _ = gate(talkers, gate.initial_state(1))
+    passes = (found[0, 1] / talkers[0, 1] > 0.999).all(dim=(-1, -2))
+    after_s = (int(passes.sum()) - FRAMES) * 128 / 16000
+    assert passes[:FRAMES].all()
+    assert after_s == pytest.approx(0.1 * math.log(0.96 / 0.04), abs=0.01)
 
 
 def test_silence_stays_silence():

@@ -80,12 +80,13 @@ def test_a_head_that_turns_does_not_click():
     assert np.all(10 * np.log10(power[:, away].sum(axis=1) / power.sum(axis=1)) < -55)
 
 
-def test_a_source_that_moves_ends_with_the_response_of_where_it_is():
+@pytest.mark.parametrize(("who", "ends_deg"), [("head", -50.0), ("talker", 70.0)])
+def test_a_source_that_moves_ends_with_the_response_of_where_it_is(who, ends_deg):
     sound = noise(4, 2 * LENGTH)
-    knots = knot_count(len(sound), FINE_HOP)
-    yaw_deg = np.minimum(np.arange(knots) * 3.0, 60.0)
-    heard = Surroundings(HEAD, None, yaw_deg).hear(np.random.default_rng(0), sound, Place(10.0, 0.0, 1.0))
-    wanted = render(sound[None], HEAD.response(-50.0)[None])[0]
+    to_the_left_deg = np.minimum(np.arange(knot_count(len(sound), FINE_HOP)) * 3.0, 60.0)
+    yaw_deg, walk_deg = (to_the_left_deg, None) if who == "head" else (None, to_the_left_deg)
+    heard = Surroundings(HEAD, None, yaw_deg).hear(np.random.default_rng(0), sound, Place(10.0, 0.0, 1.0, walk_deg))
+    wanted = render(sound[None], HEAD.response(ends_deg)[None])[0]
     assert np.abs(heard - wanted)[:, -4000:].max() < 1e-4
     start = render(sound[None], HEAD.response(10.0)[None])[0]
     assert np.abs(heard - start)[:, :40].max() < np.abs(start[:, :40]).max() * 0.3

@@ -71,6 +71,28 @@ def test_the_delay_is_the_one_told(starter):
         assert 0 <= scene.delay_samples <= 3200
 
 
+def alike(first, second):
+    """The cosine of the angle between two sounds."""
+    return float(first @ second / np.sqrt((first @ first) * (second @ second)))
+
+
+def far_end(material, rooms=DRY, **changes):
+    recipe = replace(QUIET, saturation_share=0.0, delay_ms=(0.0, 0.0), **changes)
+    return simulator(material, recipe, rooms).scene(np.random.default_rng(5), LENGTH, "far end")
+
+
+def test_the_path_of_an_echo_changes_on_the_way_where_the_recipe_says_so(starter):
+    rooms = RoomBank(np.random.default_rng(2).standard_normal((1, 4, 100)).astype(np.float32))
+    still, changes = (far_end(starter[0], rooms, path_change_share=share).echo for share in (0.0, 1.0))
+    assert alike(still[:8000], changes[:8000]) > 0.999
+    assert alike(still[40000:], changes[40000:]) < 0.9
+
+
+def test_the_far_end_is_noisy_where_the_recipe_says_so(starter):
+    quiet, noisy = (far_end(starter[0], noisy_far_share=share).reference for share in (0.0, 1.0))
+    assert alike(quiet, noisy) < 0.9999
+
+
 def test_a_loudspeaker_without_drive_is_linear_and_with_drive_adds_harmonics():
     tone = 0.1 * np.sin(2 * np.pi * 500 * np.arange(16000) / 16000).astype(np.float32)
     harmonics_db = []

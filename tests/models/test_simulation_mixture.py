@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import butter, sosfilt, sosfreqz
+from signals import clipped_share
 
 from hearloop.models.simulation.corpus import Corpus
 from hearloop.models.simulation.equalisation import peak, random_equaliser, shelf
@@ -22,7 +23,7 @@ from hearloop.models.simulation.rooms import (
     reverberate,
     simulate_rooms,
 )
-from hearloop.models.simulation.variation import change_speed, clip, pause
+from hearloop.models.simulation.variation import change_speed, clip, pause, random_loudness
 
 LENGTH = 16000
 FLAT = replace(
@@ -46,6 +47,11 @@ def corpus_of_noise(seed, recordings=4, samples=24000):
 def simulator(recipe=FLAT, rooms=None):
     bank = rooms or RoomBank(np.eye(1, 100, dtype=np.float32)[None].repeat(2, 1))
     return Simulator(recipe, corpus_of_noise(1), corpus_of_noise(2), bank)
+
+
+def mixtures(snr_db, **changes):
+    made = simulator(replace(FLAT, **{"pause_share": 0.0, **changes}))
+    return [made.mixture(np.random.default_rng(seed), LENGTH, snr_db) for seed in range(5)]
 
 
 def power(audio):
@@ -224,3 +230,35 @@ def test_a_pause_is_silent_and_ramped():
     gain = pause(np.random.default_rng(3), 48000)
     assert 0.3 * 16000 - 1 <= np.count_nonzero(gain == 0) <= 1.2 * 16000 + 2
     assert np.max(np.abs(np.diff(gain))) < 0.01
+
+
+def test_a_course_of_loudness_stays_within_its_range_below():
+    for seed in range(20):
+        gain_db = 20 * np.log10(random_loudness(np.random.default_rng(seed), 48000, 25.0))
+        assert -25.001 <= gain_db.min() < gain_db.max() <= 0.001
+
+
+@pytest.mark.parametrize(("share", "paused"), [(0.0, 0), (1.0, 5)])
+def test_a_voice_pauses_as_often_as_the_recipe_says(share, paused):
+    voices = [mixture.target for mixture in mixtures(np.inf, pause_share=share)]
+    soft = [np.abs(voice) < 1e-3 * np.abs(voice).max() for voice in voices]
+    assert sum(np.count_nonzero(each) >= 0.28 * 16000 for each in soft) == paused
+
+
+@pytest.mark.parametrize(("share", "limited"), [(0.0, 0), (1.0, 5)])
+def test_a_limit_of_the_band_takes_the_highest_frequencies_as_often_as_the_recipe_says(share, limited):
+    spectra = [np.abs(np.fft.rfft(mixture.noisy)) ** 2 for mixture in mixtures(np.inf, band_limit_share=share)]
+    middle, highest = slice(1000, 2000), slice(7500, None)  # Hz
+    assert sum(power[highest].mean() < 0.25 * power[middle].mean() for power in spectra) == limited
+
+
+@pytest.mark.parametrize(("share", "clipped"), [(0.0, 0), (1.0, 5)])
+def test_a_mixture_is_clipped_as_often_as_the_recipe_says_and_its_target_is_not(share, clipped):
+    made = mixtures(5.0, clip_share=share)
+    assert sum(clipped_share(mixture.noisy) > 3e-4 for mixture in made) == clipped
+    assert not any(clipped_share(mixture.target) > 3e-4 for mixture in made)
+
+
+def test_what_is_nearly_clean_has_its_own_range_of_snr():
+    made = mixtures(None, nearly_clean_share=1.0, clean_share=0.0, absent_speech_share=0.0)
+    assert all(20 <= mixture.snr_db <= 40 for mixture in made)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signals import clipped_share
 
 from hearloop.models.simulation.pairs import KINDS, PairSimulator
 from hearloop.models.simulation.pitch import median_pitch_hz
@@ -50,6 +51,21 @@ def test_level_and_noise_are_as_told(starter, seed):
     noise = pair.mixture - pair.sources.sum(axis=0)
     assert 10 * np.log10(power(first + second) / power(noise)) == pytest.approx(pair.snr_db, abs=0.1)
     assert 15 <= pair.snr_db <= 25
+
+
+def test_one_more_talker_in_the_background_is_as_soft_as_told(starter):
+    made = simulator(starter[0], replace(QUIET, crowd_share=1.0))
+    for seed in range(4):
+        pair = made.pair(np.random.default_rng(seed), LENGTH, "overlap")
+        third = pair.mixture - pair.sources.sum(axis=0)
+        assert -20.5 <= 10 * np.log10(power(third) / power(pair.sources[0])) <= -9.5
+
+
+@pytest.mark.parametrize(("share", "clipped"), [(0.0, 0), (1.0, 4)])
+def test_mixtures_of_talkers_are_clipped_as_often_as_the_recipe_says(starter, share, clipped):
+    made = simulator(starter[0], replace(QUIET, clip_share=share))
+    pairs = [made.pair(np.random.default_rng(seed), LENGTH, "overlap") for seed in range(4)]
+    assert sum(clipped_share(pair.mixture) > 3e-4 for pair in pairs) == clipped
 
 
 def test_who_says_nothing_is_silent(starter):

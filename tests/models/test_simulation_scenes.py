@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signals import clipped_share
 
 from hearloop.models.simulation.material import Material
 from hearloop.models.simulation.recipe import SCENE_VALIDATION, SceneRecipe
@@ -36,6 +37,27 @@ def test_in_the_open_target_others_and_noise_are_the_mixture_at_the_snr_told(sta
     for talker in scene.interferers:
         assert -5.1 < 10 * np.log10(power(talker) / power(noise)) < 15.1
         assert abs(10 * np.log10(power(talker) / power(scene.target))) < 10.1
+
+
+@pytest.mark.parametrize(("share", "clipped"), [(0.0, 0), (1.0, 4)])
+def test_what_the_ears_hear_is_clipped_as_often_as_the_recipe_says(starter, share, clipped):
+    made = simulator(starter[0], replace(OPEN, clip_share=share))
+    scenes = [made.scene(np.random.default_rng(seed), LENGTH) for seed in range(4)]
+    assert sum(clipped_share(scene.mixture) > 1.5e-4 for scene in scenes) == clipped
+
+
+def test_the_microphones_of_both_ears_differ_by_no_more_than_told(starter):
+    recipes = [replace(OPEN, ear_mismatch_db=mismatch_db) for mismatch_db in (0.0, 6.0)]
+    alike, unlike = (
+        [simulator(starter[0], recipe).scene(np.random.default_rng(seed), LENGTH) for seed in range(4)]
+        for recipe in recipes
+    )
+
+    def differences_db(scenes):
+        return np.array([10 * np.log10(power(scene.target[0]) / power(scene.target[1])) for scene in scenes])
+
+    added_db = np.abs(differences_db(unlike) - differences_db(alike))
+    assert 0.5 < added_db.max() <= 6.01
 
 
 @settings(max_examples=15)

@@ -6,10 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from hearloop.models.separation.mossformer import SquaredReluAttention
 from hearloop.models.streaming.attention import WindowAttention
 from hearloop.models.streaming.average import ExponentialAverage
 from hearloop.models.streaming.conv1d import CausalConv1d
 from hearloop.models.streaming.conv2d import CausalConv2d
+from hearloop.models.streaming.linear_attention import DecayedLinearAttention
 from hearloop.models.streaming.norm import FrameNorm, RunningNorm
 from hearloop.models.streaming.recurrent import FrequencyGRU, TimeGRU
 from hearloop.models.streaming.state import flatten_state, unflatten_state
@@ -167,6 +169,28 @@ def test_slots_that_hold_no_frame_yet_are_not_seen(tolerances):
     state = layer.initial_state(1)
     rubbish = {"key": torch.randn(1, 3, 5, 8), "value": torch.randn(1, 3, 5, 8), "filled": state["filled"]}
     assert torch.equal(layer(x, rubbish)[0], layer(x, state)[0])
+
+
+def test_linear_attention_follows_its_recursion(tolerances):
+    layer = DecayedLinearAttention(3, 4, time_constant=20)
+    q, k, v = torch.randn(2, 150, 3), torch.randn(2, 150, 3), torch.randn(2, 150, 4)
+    y, last = layer(q, k, v, layer.initial_state(2))
+    memory, decay = torch.zeros(2, 3, 4), float(np.exp(-1 / 20))
+    expected = []
+    for frame in range(150):
+        memory = decay * memory + (1 - decay) * k[:, frame, :, None] * v[:, frame, None]
+        expected.append(q[:, frame, None] @ memory)
+    assert close(y, torch.cat(expected, dim=1), tolerances["attention"])
+    assert close(last, memory, tolerances["attention"])
+
+
+def test_squared_attention_weighs_the_last_frames_and_the_present_one_without_a_softmax(tolerances):
+    layer = SquaredReluAttention(3, 4, window=7)
+    q, k, v = torch.randn(1, 30, 3), torch.randn(1, 30, 3), torch.randn(1, 30, 4)
+    y, _ = layer(q, k, v, layer.initial_state(1))
+    seen = [slice(max(0, frame - 7), frame + 1) for frame in range(30)]
+    expected = [((k[0, past] @ q[0, past.stop - 1] / 8).relu() ** 2) @ v[0, past] for past in seen]
+    assert close(y[0], torch.stack(expected), tolerances["attention"])
 
 
 def test_a_state_is_named_by_its_path():

@@ -3,6 +3,7 @@
 import math
 from itertools import permutations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from hearloop.models.training.loss import (
     negative_si_sdr_db,
     negative_snr_db,
     permutation_invariant,
+    spectral_distance,
 )
 
 EVERY_TERM = LossWeights(spectral=1.0, si_sdr=1.0, snr=1.0, resolutions=(128, 512))
@@ -105,3 +107,11 @@ def test_a_perfect_estimate_has_the_least_loss(weights):
     mixture = (target + error)[:, 0]
     found = [float(loss(target + share * error, target, mixture)) for share in (0, 0.1, 0.5, 1)]
     assert found == sorted(found)
+
+
+def test_the_spectral_distance_counts_compressed_complex_numbers_and_magnitudes():
+    both = noise(9, 2, 5, 7, 2)
+    estimate, target = (np.abs(z) ** 0.3 * np.exp(1j * np.angle(z)) for z in torch.view_as_complex(both).numpy())
+    of_complex, of_magnitudes = np.abs(estimate - target), np.abs(estimate) - np.abs(target)
+    expected = 10 * np.mean(of_complex**2) + 25 * np.mean(of_magnitudes**2)
+    assert float(spectral_distance(*both)) == pytest.approx(expected, rel=1e-3)

@@ -124,3 +124,17 @@ def test_it_finds_the_bottom_of_a_bowl():
         loss.backward()
         optimiser.step()
     assert losses[-1] < 0.05 * losses[0]
+
+
+def test_the_momentum_is_that_of_nesterov():
+    """The present gradient counts once more than in the running mean."""
+    model, mean = nn.Linear(6, 6, bias=False), torch.zeros(6, 6)
+    optimiser = Muon(model, 0.01)
+    for seed in range(3):
+        gradient = torch.randn(6, 6, generator=torch.Generator().manual_seed(seed))
+        mean = 0.95 * mean + 0.05 * gradient
+        before, model.weight.grad = model.weight.detach().clone(), gradient
+        optimiser.step()
+        direction = nn.functional.normalize((before - model.weight.detach()).flatten(), dim=0)
+        expected = orthogonalised(0.05 * gradient + 0.95 * mean).flatten()
+        torch.testing.assert_close(direction, nn.functional.normalize(expected, dim=0), rtol=1e-3, atol=1e-4)

@@ -55,12 +55,13 @@ def test_gradients_are_finite_in_silence_and_for_items_of_any_length(silent, sam
 
 def test_the_local_term_may_stand_alone_but_not_nothing():
     SeparateLossWeights(spectral=0, si_sdr=0, snr=0, local=1)
+    with pytest.raises(HearloopError, match=r"are \(0, 0, 0, 0\); expected none below and one above zero"):
+        SeparateLossWeights(spectral=0, si_sdr=0, snr=0, local=0)
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"spectral": 0, "si_sdr": 0},
         {"local": -1},
         {"local": 1, "spectral": 0, "si_sdr": -1},
         {"local": 1, "spectral": 0, "si_sdr": 0, "largest_snr_db": -3},

@@ -200,6 +200,13 @@ def test_embeddings_that_tell_talkers_apart_are_preferred():
     assert float(alignment(apart, -apart)) == 2
 
 
+def test_the_clean_look_is_the_example_and_does_not_learn():
+    noisy, clean = (torch.randn(3, 4, requires_grad=True) for _ in range(2))
+    alignment(noisy, clean).backward()
+    assert noisy.grad.norm() > 0
+    assert clean.grad is None
+
+
 def test_what_is_behind_a_look_is_not_heard(starter):
     task = open_task(TARGET, *starter)
     network = task.build()

@@ -15,6 +15,7 @@ from hearloop.runtime import open_engine
 from hearloop.runtime.compiled_engine import CompiledEngine
 from hearloop.runtime.compiler import cache
 from hearloop.runtime.compiler.compiled import Options
+from hearloop.runtime.compiler.target import host_target
 from hearloop.runtime.errors import BundleError
 from hearloop.runtime.states import load_model
 from hearloop.tools.main import main
@@ -92,6 +93,26 @@ def test_the_kind_of_a_state_is_part_of_the_name(model):
     assert cache.entry_path(ring, Options()) != cache.entry_path(model, Options())
 
 
+def test_the_processor_and_the_compiler_are_part_of_the_name(model, monkeypatch):
+    here = cache.entry_path(model, Options())
+    assert cache.entry_path(model, Options(), replace(host_target(), features="")) != here
+    monkeypatch.setattr(cache, "_compiler_digest", lambda: "of other sources")
+    assert cache.entry_path(model, Options()) != here
+
+
+def test_where_there_is_too_much_the_oldest_entries_go(model, folder, monkeypatch):
+    cache.fetch(model, Options())
+    path = cache.entry_path(model, Options())
+    monkeypatch.setattr(cache, "LARGEST_FOLDER_BYTES", path.stat().st_size + 1500)
+    path.unlink()
+    others = [folder / f"{age}.bin" for age in range(3)]
+    for age, other in enumerate(others):
+        other.write_bytes(bytes(1000))
+        os.utime(other, (1000 - age, 1000 - age))
+    cache.fetch(model, Options())
+    assert set(folder.glob("*.bin")) == {path, others[0]}
+
+
 def test_weights_beside_the_model_are_part_of_it(folder, tmp_path, monkeypatch):
     """Wherever the program runs, and also after the weights have changed while the model's own file has not."""
     path, x = tmp_path / "model" / "scaled.onnx", np.ones((1, 4), np.float32)
@@ -165,6 +186,14 @@ def test_a_folder_that_others_can_write_is_left_alone_and_it_is_said(model, fold
     assert "can be written by others" in engine.note
     assert precious.read_text() == "kept"
     assert list(folder.glob("*.bin")) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of Unix")
+def test_what_lies_in_a_folder_that_others_can_write_is_not_run(model, folder):
+    cache.fetch(model, Options())
+    assert cache.lookup(model, Options()) is not None
+    folder.chmod(0o777)
+    assert cache.lookup(model, Options()) is None
 
 
 def test_a_disk_that_takes_nothing_is_told(model, monkeypatch, capsys):

@@ -20,3 +20,12 @@ def test_extending_adds_named_delays_and_leaves_the_old_ledger_alone():
     longer = ledger.extended(device_output=128)
     assert dict(longer) == {"lookahead": 64, "device output": 128}
     assert dict(ledger) == {"lookahead": 64}
+
+
+def test_a_ledger_tells_every_delay_in_samples_and_in_milliseconds():
+    lines = str(Ledger(16000, {"lookahead": 64, "device input": 128})).splitlines()
+    assert [line.split()[-4:] for line in lines] == [
+        ["64.00", "samples", "4.00", "ms"],
+        ["128.00", "samples", "8.00", "ms"],
+        ["192.00", "samples", "12.00", "ms"],
+    ]

@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ def test_percentiles_agree_with_the_sorted_list_to_one_microsecond(values):
     assert told["first"] == first / 1000
     assert told["min"] == min(rest) / 1000
     assert told["max"] == max(rest) / 1000
+    assert told["mean"] == pytest.approx(np.mean(rest) / 1000, abs=1e-3)
     assert told["over_50_ms"] == sum(value >= 50_000_000 for value in rest)
     for percent, name in ((50, "p50"), (99, "p99"), (99.9, "p999")):
         true = np.percentile(rest, percent, method="inverted_cdf") / 1000

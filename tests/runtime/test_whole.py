@@ -5,7 +5,7 @@ import onnx
 import pytest
 import soundfile
 from graphs import graph_model
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from hearloop.runtime import AudioError, BundleError, load_bundle
 from hearloop.runtime.bundle_info import BundleInfo, Port
@@ -87,6 +87,18 @@ def test_numbers_that_are_not_finite_are_taken_as_silence_and_counted(separator)
     assert np.isfinite(found).all()
     assert not found[:, 50:60].any()
     assert processor.events["bad_samples"] == 10
+
+
+def test_a_piece_that_fails_is_shared_equally_and_counted(separator, rng, tmp_path):
+    model = onnx.load(separator)
+    half = next(constant for constant in model.graph.initializer if constant.name == "half")
+    half.CopyFrom(numpy_helper.from_array(np.float32(np.nan), "half"))
+    onnx.save(model, tmp_path / "broken.onnx")
+    processor = WholeProcessor(load_bundle(tmp_path / "broken.onnx"), 1, 16000)
+    sound = (0.1 * rng.standard_normal((1, 9000))).astype(np.float32)
+    found = np.concatenate([processor.separate(sound), processor.flush()], axis=-1)
+    np.testing.assert_allclose(found, np.stack([sound, sound]) / 2, atol=1e-6)
+    assert processor.events["failed_frames"] == 3  # pieces of 4000 that share 1000
 
 
 def test_no_output_is_louder_than_the_ceiling(separator):
