@@ -1,6 +1,6 @@
 """The compiler: a streaming ONNX model becomes one function of machine code.
 
-    read -> lower -> fuse -> place states -> plan memory -> emit -> machine code (cached)
+    read -> lower -> passes -> plan memory -> emit -> machine code (cached)
 
 `memory` and `program` say what a program is, `reference` what it means.
 """
