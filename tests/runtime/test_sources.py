@@ -147,6 +147,7 @@ class TestTwoEars:
             def another(self):
                 return Moody()
 
+        monkeypatch.setattr(processor, "load_step", lambda model: model)
         monkeypatch.setattr(processor, "open_engine", lambda model, name: Moody())
         samples = np.concatenate([noise(16000), 0.01 * noise(16000, seed=2)])
         single = [Processor("moody").separate(ear[np.newaxis])[:, 0, 1000:] for ear in samples]

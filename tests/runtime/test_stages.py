@@ -46,6 +46,7 @@ def test_a_full_log_counts_what_it_leaves_out():
 @pytest.fixture(params=["native", "worker"])
 def path(request, monkeypatch, make_bundle):
     bundle = make_bundle()
+    monkeypatch.setattr(live, "load_step", lambda model: model)
     monkeypatch.setattr(live, "open_engine", lambda *_: NativeGain(bundle, spin_ms=SPIN_MS))
     return request.param
 
