@@ -64,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.model is None:
         live.open_engine = lambda *_: NativeGain("enhance-small", options.gain, spin_ms=options.spin_ms)
-    loop = live.LiveLoop(options.model or "", PortAudioDevice(), "compiled", path=options.path)
+    loop = live.LiveLoop(options.model or "enhance-small", PortAudioDevice(), "compiled", path=options.path)
     ended = threading.Event()
     threads = [threading.Thread(target=job, args=(ended,), daemon=True) for job in (spin, spin, collect)]
     told = {}

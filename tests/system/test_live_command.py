@@ -66,7 +66,8 @@ def test_signals_bypass_step_the_limit_and_end_with_a_fade(number, noise_file, m
     statistics, recording = tmp_path / "stats.json", tmp_path / "heard.wav"
     model = make_bundle("silence", gain=0.0)
     live = start(
-        "--software", noise_file, "--duration", 50, "--model", model, "--stats", statistics, "--record", recording
+        *("--software", noise_file, "--duration", 50, "--model", model, "--stats", statistics, "--record", recording),
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # these tests may run under nohup
     )
     live.stdout.readline()  # it runs
     time.sleep(0.7)
