@@ -1,5 +1,6 @@
 """How long a run has learnt: its budget is made of this, and so is the course of its learning rate."""
 
+import math
 import signal
 import time
 from typing import Any
@@ -15,7 +16,7 @@ class TrainingClock:
     def __init__(self) -> None:
         self.seconds = 0.0
         self._last = time.monotonic()
-        self._was_halted = False
+        self._continued_at = -math.inf
 
     def listen(self) -> None:
         """Notice that the process is continued; processes forked afterwards do as well."""
@@ -29,9 +30,9 @@ class TrainingClock:
     def tick(self) -> None:
         """Count what has passed since the last tick."""
         now = time.monotonic()
-        if not self._was_halted:
+        if not self._last <= self._continued_at <= now:  # a halt in this very tick belongs to the step after it
             self.seconds += now - self._last
-        self._last, self._was_halted = now, False
+        self._last = now
 
     def _continued(self, *_: Any) -> None:
-        self._was_halted = True
+        self._continued_at = time.monotonic()

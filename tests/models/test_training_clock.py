@@ -61,6 +61,27 @@ def test_a_step_in_which_the_process_was_continued_counts_nothing(times):
     assert clock.seconds == 3.0
 
 
+def test_a_halt_after_the_clock_was_read_counts_nothing_either(times, monkeypatch):
+    clock = TrainingClock()
+    clock.listen()
+    clock.start()
+
+    def read_and_halted():
+        now = times[0]
+        monkeypatch.setattr(module.time, "monotonic", lambda: times[0])
+        times[0] = 900.0
+        os.kill(os.getpid(), signal.SIGCONT)
+        return now
+
+    times[0] = 2.0
+    monkeypatch.setattr(module.time, "monotonic", read_and_halted)
+    clock.tick()
+    for moment in (901.0, 902.0):
+        times[0] = moment
+        clock.tick()
+    assert clock.seconds == 3.0
+
+
 def test_a_process_that_is_halted_does_not_count_the_halt():
     process = subprocess.Popen([sys.executable, "-c", TICKING], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
