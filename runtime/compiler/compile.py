@@ -57,7 +57,9 @@ def compile_model(
     progress("read", 0.0)
     source = read_model(model)
     progress("lower", 0.1)
+    operators = dict(Counter(node.op_type for node in source.graph.node).most_common())
     program = lower(source, dict(states), rings)
+    del source  # the weights are in the program now
     refuse_empty_ports(program)
     set_initial_values(program, initial or {})
     stages = {"lower": len(program.kernels)}
@@ -80,7 +82,7 @@ def compile_model(
         states=_state_slots(program, plan),
         rings=_ring_slots(program, plan),
         plan={
-            "graph": dict(Counter(node.op_type for node in source.graph.node).most_common()),
+            "graph": operators,
             "stages": stages,
             **describe(program, plan, emitted.kernels, target),
         },

@@ -82,7 +82,8 @@ class Reference:
                 self.store(kernel.out, self.value(kernel.value, x.astype(np.float32)))
             case Softmax():
                 x = self.value(kernel.source).astype(np.float64)
-                normal = (log_softmax if kernel.logarithm else softmax)(x, axis=1)
+                with np.errstate(invalid="ignore"):  # a row of minus infinities is no number
+                    normal = (log_softmax if kernel.logarithm else softmax)(x, axis=1)
                 self.store(kernel.out, self.value(kernel.value, normal.astype(np.float32)))
             case Cumulate():
                 self._cumulate(kernel)

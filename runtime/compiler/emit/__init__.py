@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..compiled import Options
-from ..memory import Addresses, Memory, offsets
+from ..memory import Addresses, Buffer, Memory, offsets
 from ..plan import ALIGNMENT, SLACK, Plan
 from ..program import Contract, Cumulate, Kernel, Map, Normalize, Program, Reduce, Scan, Softmax, reads, writes
 from ..target import Target
@@ -52,11 +52,7 @@ def emit_program(program: Program, plan: Plan, target: Target, options: Options)
         declarations |= code.declarations
         calls.append((name, operands.places))
         kernels.append(_described(kernel, name, memory, {number for number, _ in operands.places}))
-    constants = _place_constants(memory, calls)
-    image = None
-    if plan.kept_image is not None:
-        image = len(constants)
-        constants = np.concatenate([constants, plan.kept_image])
+    constants, image = _place_constants(memory, calls, plan.kept_image)
     parts = [f"define internal void @{name}{text}" for text, name in functions.items()]
     parts.append(_step(program, plan, target, calls, declarations))
     if options.timed:
@@ -64,8 +60,7 @@ def emit_program(program: Program, plan: Plan, target: Target, options: Options)
     parts.append(_reset(plan, image, declarations))
     parts += sorted(declarations)
     parts.append("attributes #0 = { nounwind }")
-    padded = np.concatenate([constants, np.zeros(SLACK, np.float32)])
-    return Emitted("\n\n".join(parts) + "\n", padded, kernels)
+    return Emitted("\n\n".join(parts) + "\n", constants, kernels)
 
 
 def _emit_kernel(
@@ -88,21 +83,26 @@ def _emit_kernel(
             emit_scan(kernel, memory, target, operands, code)
 
 
-def _place_constants(memory: Memory, calls: list[tuple[str, list[tuple[int, int]]]]) -> np.ndarray:
-    """Lay out the constants that some kernel reads, in the order in which they are needed."""
-    blocks: list[np.ndarray] = []
+def _place_constants(
+    memory: Memory, calls: list[tuple[str, list[tuple[int, int]]]], kept_image: np.ndarray | None
+) -> tuple[np.ndarray, int | None]:
+    """Lay out the constants that some kernel reads, in the order in which they are needed, then the image of what is
+    kept; returns them, and where the image begins. Copied once: they may be most of the model."""
+    placed: dict[int, Buffer] = {}
     top = 0
-    seen: set[int] = set()
     for number in (number for _, places in calls for number, _ in places):
         buffer = memory.buffers[number]
-        if buffer.kind != "constant" or number in seen:
-            continue
-        seen.add(number)
+        if buffer.kind == "constant" and number not in placed:
+            placed[number] = buffer
+            buffer.place, top = top, top + -(-(buffer.size + 1) // ALIGNMENT) * ALIGNMENT
+    top = top or ALIGNMENT
+    kept = np.zeros(0, np.float32) if kept_image is None else kept_image
+    constants = np.zeros(top + len(kept) + SLACK, np.float32)
+    for buffer in placed.values():
         assert buffer.data is not None
-        size = -(-(buffer.size + 1) // ALIGNMENT) * ALIGNMENT
-        buffer.place, top = top, top + size
-        blocks.append(np.concatenate([buffer.data, np.zeros(size - buffer.size, np.float32)]))
-    return np.concatenate(blocks) if blocks else np.zeros(ALIGNMENT, np.float32)
+        constants[buffer.place : buffer.place + buffer.size] = buffer.data
+    constants[top : top + len(kept)] = kept
+    return constants, None if kept_image is None else top
 
 
 def _step(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..expression import Expression, apply
-from .casts import as_type
+from .casts import as_type, kept
 from .environment import Environment, Tensor
 
 Make = Callable[..., Expression]
@@ -14,11 +14,11 @@ SELU_ALPHA, SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 
 
 def _plain(operation: str, dtype: Any = np.float32) -> Any:
-    """An operator that is one operation."""
+    """An operator that is one operation; without a type of its own the result has that of the operands."""
 
     def lowering(env: Environment, attributes: dict[str, Any], *x: Any, **_: Any) -> Tensor:
-        first = next(value.dtype for value in x if value is not None)
-        return env.map(lambda *e: apply(operation, *e), *x, dtype=first if dtype is None else dtype)
+        found = x[0].dtype if dtype is None else dtype
+        return env.map(lambda *e: kept(apply(operation, *e), found), *x, dtype=found)
 
     return lowering
 
@@ -55,7 +55,7 @@ def mean(env: Environment, attributes: dict[str, Any], *x: Any, **_: Any) -> Ten
 
 def divide(env: Environment, attributes: dict[str, Any], a: Any, b: Any, **_: Any) -> Tensor:
     """Division; of integers towards zero."""
-    return env.map(lambda x, y: as_type(apply("div", x, y), a.dtype), a, b, dtype=a.dtype)
+    return env.map(lambda x, y: kept(as_type(apply("div", x, y), a.dtype), a.dtype), a, b, dtype=a.dtype)
 
 
 def power(env: Environment, attributes: dict[str, Any], a: Any, b: Any, **_: Any) -> Tensor:

@@ -40,9 +40,11 @@ def evaluate(node: onnx.NodeProto, inputs: list[Any], opset: int) -> list[Any]:
         ],
         [helper.make_empty_tensor_value_info(name) for name in node.output if name],
     )
-    if node.op_type == "DequantizeLinear":
+    if node.op_type == "DequantizeLinear":  # that of com.microsoft as well
         opset = max(opset, OLDEST_DEQUANTIZE)
-    imports = [helper.make_opsetid(node.domain, opset if node.domain in ("", "ai.onnx") else 1)]
+        graph.node[0].domain = ""
+    domain = graph.node[0].domain
+    imports = [helper.make_opsetid(domain, opset if domain in ("", "ai.onnx") else 1)]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

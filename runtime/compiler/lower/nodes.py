@@ -8,6 +8,7 @@ from onnx import helper, numpy_helper
 
 from ...errors import UnsupportedModel
 from . import (
+    attention,
     casts,
     contraction,
     convolution,
@@ -15,6 +16,7 @@ from . import (
     functions,
     normalization,
     pooling,
+    quantization,
     recurrent,
     reduction,
     views,
@@ -34,8 +36,10 @@ LOWERINGS: dict[str, Any] = {
     **recurrent.LOWERINGS,
     **normalization.LOWERINGS,
     **reduction.LOWERINGS,
+    **quantization.LOWERINGS,
+    **attention.LOWERINGS,
 }
-MICROSOFT: dict[str, Any] = {**elementwise.MICROSOFT, **normalization.MICROSOFT}
+MICROSOFT: dict[str, Any] = {**elementwise.MICROSOFT, **normalization.MICROSOFT, **quantization.MICROSOFT}
 DOMAINS = {"": LOWERINGS, "com.microsoft": MICROSOFT, "hearloop": functions.LOWERINGS}
 
 
@@ -98,7 +102,7 @@ def _results(environment: Environment, node: onnx.NodeProto, inputs: list[Any]) 
         return evaluate(node, inputs, environment.opset)
     lowering = DOMAINS.get("" if standard else node.domain, {}).get(node.op_type)
     if lowering is None:
-        raise UnsupportedModel("the compiler does not know this operator")
+        raise UnsupportedModel("the compiler does not know this operator" + quantization.ADVICE.get(node.op_type, ""))
     results = lowering(environment, attributes, *inputs, outputs=len(node.output))
     return results if isinstance(results, list) else [results]
 

@@ -193,6 +193,22 @@ def test_a_cast_to_fewer_bits_goes_round(way, narrow):
     agree(way, model_of(nodes, values, ["y"]), [values], tolerance=0)
 
 
+@pytest.mark.parametrize("narrow", [np.int8, np.uint8, np.int16, np.uint16])
+def test_narrow_integers_go_round(way, narrow):
+    """They did in casts alone: 200 + 100 of 8 bits is 44."""
+    limits = np.iinfo(narrow)
+    edges = [limits.min, limits.min + 1, limits.max // 2, limits.max - 1, limits.max, 0, 1, 5]
+    a, b = (values.ravel() for values in np.meshgrid(np.array(edges, narrow), np.array(edges, narrow)))
+    feed = {"a": a, "b": b, "divisor": np.where(b == 0, narrow(3), b)}
+    nodes = [helper.make_node(name, ["a", "b"], [name]) for name in ("Add", "Sub")]
+    nodes += [helper.make_node("Div", ["a", "divisor"], ["Div"]), helper.make_node("Abs", ["a"], ["Abs"])]
+    if limits.bits == 8:  # products of 16 bits are beyond 2^24
+        nodes.append(helper.make_node("Mul", ["a", "b"], ["Mul"]))
+    if limits.min:
+        nodes.append(helper.make_node("Neg", ["a"], ["Neg"]))
+    agree(way, model_of(nodes, feed, [node.output[0] for node in nodes]), [feed], tolerance=0)
+
+
 def test_powers_of_integers_are_integers(way):
     values = {"x": np.int32([1, 2, 3, 8, 15, 17])}
     nodes = [helper.make_node("Pow", ["x", exponent], [f"y{exponent}"]) for exponent in ("root", "inverse", "rest")]
