@@ -30,7 +30,7 @@ class TrainingClock:
     def tick(self) -> None:
         """Count what has passed since the last tick."""
         now = time.monotonic()
-        if not self._last <= self._continued_at <= now:  # a halt in this very tick belongs to the step after it
+        if self._continued_at < self._last:  # a halt while the clock was read belongs to this step or to the next one
             self.seconds += now - self._last
         self._last = now
 

@@ -61,7 +61,8 @@ def test_a_step_in_which_the_process_was_continued_counts_nothing(times):
     assert clock.seconds == 3.0
 
 
-def test_a_halt_after_the_clock_was_read_counts_nothing_either(times, monkeypatch):
+def test_a_halt_while_the_clock_is_read_counts_nothing_either(times, monkeypatch):
+    """Nobody tells on which side of the reading it was: neither this step counts nor the next."""
     clock = TrainingClock()
     clock.listen()
     clock.start()
@@ -79,7 +80,7 @@ def test_a_halt_after_the_clock_was_read_counts_nothing_either(times, monkeypatc
     for moment in (901.0, 902.0):
         times[0] = moment
         clock.tick()
-    assert clock.seconds == 3.0
+    assert clock.seconds == 1.0
 
 
 def test_a_process_that_is_halted_does_not_count_the_halt():
