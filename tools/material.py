@@ -1,7 +1,10 @@
 """The recordings that a command works on: the arguments that name them, and what they hold."""
 
 import argparse
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,25 +60,37 @@ def read_material(args: argparse.Namespace, use: str, with_heads: bool = False) 
 
     split, prefix = (args.split, "") if use == "train" else (args.valid_split, "valid_")
     if args.manifest is not None:
-        return Material(
-            read_manifest(args.manifest, split, "speech"),
-            read_manifest(args.manifest, split, "noise"),
-            read_manifest_heads(args.manifest, split) if with_heads else (),
-        )
+        with _notes():
+            return Material(
+                read_manifest(args.manifest, split, "speech"),
+                read_manifest(args.manifest, split, "noise"),
+                read_manifest_heads(args.manifest, split) if with_heads else (),
+            )
     kinds = ("speech", "noise", "heads") if with_heads else ("speech", "noise")
     folders = [getattr(args, f"{prefix}{kind}") for kind in kinds]
     if None in folders:
         options = [f"--{prefix}{kind}".replace("_", "-") for kind in kinds]
         raise HearloopError(f"no data for {use}: give {' and '.join(options)}, or --manifest")
     speech, noise, *heads = folders
-    return Material(
-        joined([read_folder(folder) for folder in speech]),
-        joined([read_folder(folder, "noise") for folder in noise]),
-        tuple(head for each in heads for folder in each for head in read_heads(folder)),
-    )
+    with _notes():
+        return Material(
+            joined([read_folder(folder) for folder in speech]),
+            joined([read_folder(folder, "noise") for folder in noise]),
+            tuple(head for each in heads for folder in each for head in read_heads(folder)),
+        )
 
 
 def read_corpora(args: argparse.Namespace, use: str) -> "tuple[Corpus, Corpus]":
     """Speech and noise for "train" or "valid"; see `read_material`."""
     material = read_material(args, use)
     return material.speech, material.noise
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """What is warned of, in lines of the command; not on its output, which may be a table."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    for warning in told:
+        print(f"note: {warning.message}", file=sys.stderr, flush=True)

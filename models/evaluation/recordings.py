@@ -10,6 +10,7 @@ from scipy.signal import resample_poly
 
 from ...runtime.errors import AudioError
 from ..simulation.corpus import AUDIO_SUFFIXES, SAMPLE_RATE
+from ..simulation.files import files_below
 from ..simulation.mixture import Mixture
 from ..simulation.pairs import Pair
 from ..simulation.pitch import median_pitch_hz
@@ -185,8 +186,7 @@ def read_folder(folder: Path, task: str = "enhance") -> list[Recording]:
 
 def _sound_files(folder: Path) -> dict[Path, Path]:
     """Name without suffix, below the folder -> file."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    return {path.relative_to(folder).with_suffix(""): path for path in paths}
+    return {path.relative_to(folder).with_suffix(""): path for path in files_below(folder, AUDIO_SUFFIXES)}
 
 
 def _read(path: Path, channels: tuple[int, ...]) -> np.ndarray:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import itertools
 import os
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import gcd
@@ -14,10 +15,17 @@ import soundfile
 from scipy.signal import resample_poly
 
 from ...runtime.errors import AudioError
+from .files import files_below
+from .levels import SILENT_POWER, power
 from .speakers import speaker_of
 
 SAMPLE_RATE = 16000
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus")
+NAMED = 5  # names that a message lists
+CANCELLED = 1e-3  # of the power of its channels, that of their mean: of thirty that have nothing in common it is 3e-2
+LOUD = "above full scale, made softer as a whole"
+SILENT = "silent"
+CANCELLING = "of channels that cancel one another"
 
 
 class Corpus:
@@ -97,12 +105,13 @@ def read_folder(folder: str | Path, kind: str = "speech", hours: float | None = 
 
     The group of a file is its speaker (`speakers.speaker_of`); of one of another kind than speech, the file itself.
 
-    Raises AudioError if the folder is missing or holds no audio, or a file cannot be read or holds no numbers.
+    Raises AudioError if the folder is missing or holds no audio, or nothing but silence, or a file cannot be read or
+    holds no numbers.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise AudioError(f"{folder}: no such folder; expected one with {', '.join(AUDIO_SUFFIXES)} files")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    paths = files_below(folder, AUDIO_SUFFIXES)
     if hours is not None:
         paths = _some(paths, hours)
     return read_files(paths, str(folder), [_group(path, folder, kind) for path in paths])
@@ -146,14 +155,30 @@ def read_manifest(manifest: str | Path, split: str, kind: str) -> Corpus:
 
 
 def read_files(paths: Iterable[Path], where: str, groups: list[str] | None = None) -> Corpus:
-    """Decode files to a corpus; `where` names their origin in errors, `groups` the speaker of each."""
+    """Decode files to a corpus; `where` names their origin in messages, `groups` the speaker of each.
+
+    Warns of recordings that are above full scale, silent, or of channels that cancel one another.
+    """
     paths = list(paths)
     if not paths:
         raise AudioError(f"{where}: no audio; expected at least one {', '.join(AUDIO_SUFFIXES)} file")
     with ThreadPoolExecutor(os.cpu_count()) as decoders:
-        recordings = list(decoders.map(_read, paths))
+        recordings, remarks = zip(*decoders.map(_read, paths), strict=True)
+    if not set(remarks) - {SILENT, CANCELLING}:
+        which = "silent" if set(remarks) == {SILENT} else "silent, or their channels cancel one another"
+        raise AudioError(f"{where}: all of its recordings, {len(paths)}, are {which}; expected sound")
+    for remark in (LOUD, SILENT, CANCELLING):
+        names = [str(path) for path, found in zip(paths, remarks, strict=True) if found == remark]
+        if names:
+            warnings.warn(f"{where}: {len(names)} of {len(paths)} recordings {remark}: {listed(names)}", stacklevel=2)
     starts = np.concatenate([[0], np.cumsum([len(recording) for recording in recordings])])
     return Corpus(np.concatenate(recordings), starts, [str(path) for path in paths], groups)
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def _some(paths: list[Path], hours: float) -> list[Path]:
@@ -175,7 +200,8 @@ def _group(path: Path, root: Path, kind: str) -> str:
     return speaker_of(path, root) if kind == "speech" else os.path.splitext(os.path.relpath(path, root))[0]
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path) -> tuple[np.ndarray, str]:
+    """The samples as int16, and what is to be said of them, if anything."""
     try:
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
@@ -185,7 +211,13 @@ def _read(path: Path) -> np.ndarray:
     if not np.isfinite(audio).all():
         raise AudioError(f"{path}: holds samples that are not finite; expected numbers")
     mono = audio.mean(axis=1)
+    cancels = power(mono) < CANCELLED * power(audio)
     if rate != SAMPLE_RATE:
         common = gcd(rate, SAMPLE_RATE)
         mono = resample_poly(mono, SAMPLE_RATE // common, rate // common)
-    return np.round(np.clip(mono, -1, 32767 / 32768) * 32768).astype(np.int16)
+    remark, peak = CANCELLING if cancels else SILENT if power(mono) < SILENT_POWER else "", np.abs(mono).max()
+    if peak > 1:
+        # Floating point holds what is above full scale. Cut off there it would be what is called clean; softer as a
+        # whole it is the same voice, whose level is drawn anyway.
+        mono, remark = mono / peak, remark or LOUD
+    return np.round(np.minimum(mono, 32767 / 32768) * 32768).astype(np.int16), remark

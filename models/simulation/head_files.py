@@ -11,6 +11,7 @@ from scipy.signal import resample_poly
 
 from ...runtime.errors import AudioError, HearloopError
 from .corpus import SAMPLE_RATE
+from .files import files_below
 from .heads import TAPS, Head
 
 HEAD_SUFFIXES = (".sofa", ".npz")
@@ -22,7 +23,7 @@ ARRAYS = ("ir", "azimuth", "elevation", "fs")
 def read_heads(folder: str | Path) -> tuple[Head, ...]:
     """All .sofa and .npz files below a folder, in the order of their names."""
     folder = Path(folder)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in HEAD_SUFFIXES)
+    paths = files_below(folder, HEAD_SUFFIXES) if folder.is_dir() else []
     if not paths:
         raise AudioError(f"{folder}: no heads; expected at least one {' or '.join(HEAD_SUFFIXES)} file")
     return tuple(read_head(path) for path in paths)

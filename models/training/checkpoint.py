@@ -44,7 +44,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise HearloopError(f"{path}: no such checkpoint") from error
     except Exception as error:  # torch raises several unrelated types for a damaged file
-        raise HearloopError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0][:120]})") from error
+        cause = (str(error) or type(error).__name__).splitlines()[0][:120]  # that an empty file ends has no words
+        raise HearloopError(f"{path}: not a readable checkpoint ({cause})") from error
     for key, kind in KEYS.items():
         if not isinstance(content, dict) or not isinstance(content.get(key), kind):
             raise HearloopError(f"{path}: checkpoint key {key!r} is missing or not a {kind.__name__}")

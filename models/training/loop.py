@@ -15,13 +15,13 @@ from tqdm import tqdm
 from ...runtime.denormals import flush_denormals, restore_denormals
 from ...runtime.errors import HearloopError
 from ..streaming.lookahead import lookahead_price
-from .average import WeightAverage
 from .captured import captured
 from .checkpoint import read_resumable, write_checkpoint
 from .clock import TrainingClock
 from .compiled import compile_layers
 from .journal import Journal
 from .machines import StopRequest, summed
+from .moving_average import WeightAverage
 from .muon import Muon
 from .norms import hold_norms, settle_norms
 from .stream import batches
@@ -117,8 +117,9 @@ class Training:
                 losses, logged_step = torch.zeros_like(losses), self.step
             if self.step % settings.save_every == 0:
                 self._save()
-        if self.step > logged_step and not stopped:
-            self._validate(float(losses) / (self.step - logged_step))
+        if not stopped and not self._is_judged():
+            # Of steps of an earlier part of the run, whose validation was cut off, the loss is not known.
+            self._validate(float(losses) / (self.step - logged_step) if self.step > logged_step else math.nan)
         self._save()
         bar.close()
 
@@ -209,6 +210,10 @@ class Training:
         highest, lowest = self.settings.learning_rate, self.settings.last_learning_rate
         cosine = lowest + (highest - lowest) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
         return cosine * min(1.0, (self.step + 1) / max(1, self.settings.warmup_steps))
+
+    def _is_judged(self) -> bool:
+        """Whether the weights of the present step were validated, and the best are by the present selection."""
+        return self.best_score > -math.inf and self.quality[-1]["step"] == self.step
 
     def _validate(self, loss: float) -> None:
         self._check_weights()

@@ -11,8 +11,9 @@ import soundfile
 
 from hearloop.models.simulation.corpus import Corpus, read_folder, read_manifest
 from hearloop.models.simulation.echoes import EchoSimulator
+from hearloop.models.simulation.head_files import read_manifest_heads
 from hearloop.models.simulation.looks import LookSimulator
-from hearloop.models.simulation.material import Material, check_disjoint, read_manifest_material, read_material
+from hearloop.models.simulation.material import Material, check_disjoint, read_material
 from hearloop.models.simulation.mixture import Simulator
 from hearloop.models.simulation.pairs import PairSimulator
 from hearloop.models.simulation.parallel import batches
@@ -122,7 +123,11 @@ def test_a_part_of_the_shared_recordings_has_speakers_and_heads_and_does_not_lea
         writer = csv.DictWriter(table, rows[0].keys())
         writer.writeheader()
         writer.writerows({**row, "path": folder / row["path"]} for row in rows[::12])
-    training, validation = (read_manifest_material(tmp_path / "part.csv", split) for split in ("train", "valid"))
+    part = tmp_path / "part.csv"
+    training, validation = (
+        Material(*(read_manifest(part, split, kind) for kind in ("speech", "noise")), read_manifest_heads(part, split))
+        for split in ("train", "valid")
+    )
     check_disjoint(training, validation)
     assert all(group.startswith(("ls-", "so-", "vctk-")) for group in training.speech.groups)
     assert training.heads

@@ -23,8 +23,9 @@ def trained(starter, tmp_path, monkeypatch):
     for name in ("ROOMS", "OVERLAPS", "ALONE"):
         monkeypatch.setattr(separate, name, 1)
 
-    def train(steps, improvement_db, seed=1, **weights):
-        settings = Settings(steps=steps, batch=1, seconds=0.5, validate_every=1, seed=seed)
+    def train(steps, improvement_db, seed=1, validate_every=1, save_every=50, **weights):
+        every = {"validate_every": validate_every, "save_every": save_every}
+        settings = Settings(steps=steps, batch=1, seconds=0.5, seed=seed, **every)
         selection = SeparateSelection(**weights)
         configuration = SeparateConfiguration("separate-small", SIZES, training=settings, selection=selection)
         training = Training(open_task(configuration, *starter), tmp_path, {})
@@ -108,3 +109,49 @@ def test_a_known_error_of_any_process_comes_through(error, where):
         run_on(open_fabric(2, "cpu"), work)
     torch.set_num_threads(threads)
     assert str(caught.value) == str(error)
+
+
+@pytest.mark.parametrize("validate_every", [1, 99])
+def test_a_run_whose_last_validation_was_cut_off_has_it_when_the_command_is_given_again(
+    trained, tmp_path, monkeypatch, validate_every
+):
+    """There was no best.pt, ever: last.pt is of the last step, and so the run was taken for finished."""
+    validate = Training._validate
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "_validate", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(2, 5.0, validate_every=99, save_every=1)
+    assert steps_of(tmp_path / "last.pt") == 2
+    monkeypatch.setattr(Training, "_validate", validate)
+    assert trained(2, 5.0, validate_every=validate_every) == (2, 5.0)
+    assert steps_of(tmp_path / "best.pt") == 2
+    log = (tmp_path / "log.csv").read_text()
+    assert trained(2, 4.0, validate_every=validate_every) == (2, 5.0)  # and once only
+    assert (tmp_path / "log.csv").read_text() == log
+
+
+def test_so_has_a_run_that_was_stopped_in_its_last_step(trained, tmp_path, monkeypatch):
+    decide = Training._decide
+
+    def decide_and_stop(self):
+        progress, _ = decide(self)
+        return progress, progress >= 1
+
+    monkeypatch.setattr(Training, "_decide", decide_and_stop)
+    trained(2, 5.0, validate_every=99)
+    assert not (tmp_path / "best.pt").exists()
+    monkeypatch.setattr(Training, "_decide", decide)
+    assert trained(2, 5.0, validate_every=99) == (2, 5.0)
+    assert steps_of(tmp_path / "best.pt") == 2
+
+
+def test_the_best_of_a_finished_run_is_chosen_anew_where_it_is_gone_or_the_selection_is_another(trained, tmp_path):
+    trained(2, 5.0)
+    (tmp_path / "best.pt").unlink()
+    assert trained(2, 3.0) == (2, 3.0)
+    assert trained(2, 4.0, phantom_db=-0.01) == (2, pytest.approx(4.1))
+    for name in ("best.pt", "last.pt"):
+        assert read_checkpoint(tmp_path / name)["quality"][0]["si_sdr_improvement_db"] == 4.0
