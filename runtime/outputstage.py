@@ -29,7 +29,8 @@ STEP_DECAY_MS = 2.0
 LEVEL_MEMORY_MS = 10.0
 LEVEL_RELEASE_MS = 50.0
 
-# Places in the per-stage state vector.
+# Places in the per-stage state vector. The ramp is negative until the delay line is full: what comes out of the line,
+# and out of the wet path, is silence until then, and a ramp over silence would be open when the sound sets in.
 RAMP, RAMP_TARGET, WET_WEIGHT, LIMITER, WET_POWER, DRY_POWER, MATCH = range(7)
 # Rows of the controls.
 DRY_WEIGHT, GAIN = range(2)
@@ -91,6 +92,7 @@ class OutputStage:
             targets=controls.targets,
             ceiling=np.float32(10 ** (ceiling_dbfs / 20)),
         )
+        self.record.state[RAMP] = -latency_samples * rates[RAMP_RATE]
         self.reset()
 
     def process(self, samples: np.ndarray, wet: np.ndarray, wet_valid: bool, out: np.ndarray) -> None:
@@ -101,7 +103,7 @@ class OutputStage:
         output_stage(samples, wet, wet_valid, out, *self.record)
 
     def start(self, ramp: bool = True) -> None:
-        """Open the output, by default with a ramp from silence."""
+        """Open the output, by default with a ramp from silence, which begins when sound has come through the delay."""
         self.record.state[RAMP_TARGET] = 1
         if not ramp:
             self.record.state[RAMP] = 1
@@ -113,7 +115,7 @@ class OutputStage:
     @property
     def silent(self) -> bool:
         state = self.record.state
-        return bool(state[RAMP] == 0 and state[RAMP_TARGET] == 0)
+        return bool(state[RAMP] <= 0 and state[RAMP_TARGET] == 0)
 
     def reset(self) -> None:
         """Forget all signal; the ramp stays where it is."""
@@ -154,7 +156,8 @@ def output_stage(samples, wet, wet_valid, out, line, at, state, bridge, rates, c
         state[MATCH] += rates[LEVEL_RELEASE] * (one - state[MATCH])
         c = state[WET_WEIGHT]
         # A smooth ramp: it starts and ends without a corner.
-        ramp = state[RAMP] * state[RAMP] * (3 - 2 * state[RAMP])
+        ramp = max(state[RAMP], np.float32(0))
+        ramp = ramp * ramp * (3 - 2 * ramp)
         wet_power, dry_power = np.float32(0), np.float32(0)
         for channel in range(channels):
             value = samples[channel, n]

@@ -6,6 +6,7 @@ from hearloop.runtime.outputstage import OutputStage
 
 RATE, BLOCK = 16000, 128
 TONE_STEP = 0.5 * 2 * np.pi * 100 / RATE  # largest step between samples of the tone below
+RAMP_STEP = 1.05 * 0.5 * 1.5 / (0.05 * RATE)  # the same of the ramp, at a level of 0.5: it is steepest in its middle
 
 
 def tone(count: int) -> np.ndarray:
@@ -88,7 +89,38 @@ def test_output_opens_and_closes_in_a_ramp_and_tells_when_it_is_silent():
     assert stage.silent
     np.testing.assert_array_equal(last[:, -BLOCK:], 0)
     heard = np.concatenate([first, last], axis=1)
-    assert np.abs(np.diff(heard)).max() < 1.05 * TONE_STEP + 0.5 * 1.5 / (0.05 * RATE)
+    assert np.abs(np.diff(heard)).max() < 1.05 * TONE_STEP + RAMP_STEP
+
+
+@pytest.mark.parametrize("bypass", [True, False])
+@pytest.mark.parametrize("latency", [0, 1, 320, 2112])
+def test_the_ramp_opens_when_the_first_sound_has_come_through_the_delay(latency, bypass):
+    """It once opened over the silence that is in the delay line at first, and the sound behind it began with a jump."""
+    samples = np.full((1, BLOCK * 40), 0.5, np.float32)
+    wet = np.where(np.arange(samples.shape[1]) < latency, 0, samples).astype(np.float32)
+    stage = OutputStage(1, RATE, latency, Controls(bypass=bypass))
+    stage.start()
+    heard = play(stage, samples, wet, lambda index: True)[0]
+    assert np.abs(np.diff(heard, prepend=0)).max() < RAMP_STEP
+    np.testing.assert_array_equal(heard[:latency], 0)
+    np.testing.assert_array_equal(heard[latency + RATE // 20 + 1 :], 0.5)
+
+
+def test_an_output_that_is_stopped_before_it_has_opened_stays_silent_and_opens_later_in_a_ramp():
+    samples = np.full((1, BLOCK * 10), 0.5, np.float32)
+    stage = OutputStage(1, RATE, 4 * BLOCK, Controls())
+    stage.start()
+    heard = [play(stage, samples[:, : 2 * BLOCK], samples, lambda index: True)]
+    assert not stage.silent
+    stage.stop()
+    assert stage.silent
+    heard.append(play(stage, samples, samples, lambda index: True))
+    assert stage.silent
+    np.testing.assert_array_equal(np.concatenate(heard, axis=1), 0)
+    stage.start()
+    opened = play(stage, samples, samples, lambda index: True)[0]
+    assert np.abs(np.diff(opened, prepend=0)).max() < RAMP_STEP
+    assert opened[-1] == 0.5
 
 
 def test_the_limiter_turns_both_ears_down_alike():
