@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,6 +15,7 @@ from ..models.published import selective  # noqa: F401 (defines the operator of 
 from ..models.published.recording import Recording
 from ..runtime.bundle import load_bundle
 from ..runtime.bundle_info import BundleInfo, Port, check_json
+from ..runtime.ort_session import open_session
 from .bundle import SAMPLE_RATE, write
 from .excitation import excitation
 from .functions import DOMAIN, define_functions
@@ -123,7 +123,7 @@ def _sound(model: Recording) -> np.ndarray:
 
 
 def _verify(model: Recording, graph: onnx.ModelProto) -> None:
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(graph.SerializeToString(), threads=0)
     sound = _sound(model)
     with torch.no_grad():
         expected = model(torch.from_numpy(sound)).numpy()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
+from ..runtime.ort_session import open_session
 from ..runtime.voice import ENROLL_VERSION, TARGET_VERSION
 from .bundle import write
 from .onnx import ExportError, trace
@@ -45,7 +45,7 @@ def export_steering(
     voices = torch.nn.functional.normalize(
         torch.randn(8, 1, _embedding(steering), generator=torch.Generator().manual_seed(0)), dim=-1
     )
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = open_session(graph.SerializeToString())
     for voice in voices:
         with torch.no_grad():
             expected = steering(voice).numpy()

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import nn
 
 from ..models.frontend import Stft
 from ..runtime.bundle_info import Port
+from ..runtime.ort_session import open_session
 from ..runtime.state_ring import StateRing
 from .check import initial_values
 from .excitation import excitation
@@ -19,11 +19,6 @@ from .rings import state_ports
 
 FRAMES = 250
 TOLERANCE = 1e-4
-
-
-def excitation_spectrum(model: nn.Module, frames: int) -> torch.Tensor:
-    """The test signal as the model gets it: [1, C, frames, F, 2]; each channel has its own."""
-    return _signal(model, int(model.channels_in), frames)  # type: ignore[arg-type]
 
 
 def excitation_inputs(model: nn.Module, frames: int) -> dict[str, torch.Tensor]:
@@ -45,7 +40,8 @@ def frame_of(port: Port, values: torch.Tensor, frame: int) -> torch.Tensor:
     return values if port.role == "embedding" else values[:, :, [frame]]
 
 
-def _signal(model: nn.Module, channels: int, frames: int, seed: int = 0) -> torch.Tensor:
+def _signal(model: nn.Module, channels: int, frames: int, seed: int) -> torch.Tensor:
+    """[1, C, frames, ...], what the model gets; each channel has its own."""
     frame = int(model.frame) if model.window is None else Stft(str(model.window)).hop_length
     sounds = [excitation(frames * frame, seed=seed + channel) for channel in range(channels)]
     audio = torch.from_numpy(np.stack(sounds))[None]
@@ -69,9 +65,7 @@ def run_steps(
     -------
     ndarray, float32, shape (1, C, T, ...)
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(graph.SerializeToString())
     outputs = [item.name for item in session.get_outputs()]
     (output,) = (name for name in outputs if not name.startswith("state."))
     states = state_ports(graph, initial)

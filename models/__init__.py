@@ -26,7 +26,7 @@ MODELS = {
     "separate-small": ("separation.dualpath", "DualPathSeparator"),
     "separate-tiger": ("separation.tiger", "tiger_base"),
     "separate-tiger-small": ("separation.tiger", "Tiger"),
-    "target": ("target.stream", "Target"),
+    "target": ("target.target", "Target"),
     "target-around": ("target.around", "TargetAround"),
     "target-small": ("target.small", "TargetSmall"),
 }

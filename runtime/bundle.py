@@ -8,13 +8,13 @@ and against the graph itself.
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import onnxruntime
+from typing import Any
 
 from .bundle_checks import check_flat_keys, check_graph
 from .bundle_info import BundleInfo
 from .bundle_reader import parse_info
 from .errors import BundleError
+from .ort_session import open_session
 
 BUNDLE_FOLDER = Path(__file__).parent / "bundles"
 STEERING = "-steering.onnx"  # what makes of a voice what steers a target bundle; in a file beside it
@@ -76,17 +76,23 @@ def model_bytes(path: Path) -> bytes:
         raise BundleError(f"{path}: not a readable ONNX model ({_first_line(error)})") from error
 
 
-def _read_info(model: bytes, where: str) -> BundleInfo:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+def ports_and_metadata(model: bytes, where: str) -> tuple[list[Any], list[Any], dict[str, str]]:
+    """Inputs and outputs of a model, each with `name`, `type` and `shape`, and its metadata.
+
+    Raises
+    ------
+    BundleError
+        If it is not an ONNX model.
+    """
     try:
-        session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"], enable_fallback=0)
-        metadata = session.get_modelmeta().custom_metadata_map
-        inputs, outputs = session.get_inputs(), session.get_outputs()
+        session = open_session(model, optimised=False)
+        return session.get_inputs(), session.get_outputs(), session.get_modelmeta().custom_metadata_map
     except Exception as error:  # onnxruntime raises several unrelated types, some of them private
         raise BundleError(f"{where}: not a readable ONNX model ({_first_line(error)})") from error
+
+
+def _read_info(model: bytes, where: str) -> BundleInfo:
+    inputs, outputs, metadata = ports_and_metadata(model, where)
     if "hearloop" not in metadata:
         raise BundleError(
             f"{where}: no metadata key 'hearloop'; a bundle is written by `hearloop export`, keys found: "

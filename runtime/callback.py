@@ -1,4 +1,4 @@
-"""The audio callback of the live loop in worker form.
+"""The audio callback of the live loop on the worker path.
 
 It hands the input to the worker, takes what the worker has finished, and lets the output stage make of it what is
 heard. It never waits, takes no lock, and keeps nothing that it allocates. Every loop over samples is a compiled kernel.
@@ -19,7 +19,6 @@ from .telemetry import Times
 MISSES_TO_BYPASS = 4
 BLOCKS_TO_RETURN = 50
 LONGEST_PIECE = 1024
-CEILING = 0.891  # -1 dBFS, where the output stage itself has failed
 
 BLOCKS, MISSES, CONCEALED, BYPASSES, LONGEST_RUN, RUN, RUN_SAMPLES, KEPT_UP_SAMPLES, BYPASSED = range(9)
 
@@ -110,6 +109,7 @@ class Callback:
         self.position = 0
         self.scheduling = "not started"
         self.errors, self.error = 0, ""
+        self._ceiling = stage.record.ceiling  # for where the output stage itself fails
         self._input = np.zeros((channels, LONGEST_PIECE), np.float32)
         self._wet = np.zeros_like(self._input)
         self._output = np.zeros_like(self._input)
@@ -129,8 +129,7 @@ class Callback:
         except Exception as error:  # the sound must go on, whatever it is
             self.errors += 1
             self.error = f"{type(error).__name__}: {error}"
-            dry = np.nan_to_num(indata[:, :1] if indata.shape[1] != outdata.shape[1] else indata)
-            outdata[:] = np.clip(dry, -CEILING, CEILING)
+            outdata[:] = np.clip(np.nan_to_num(indata), -self._ceiling, self._ceiling)
         elapsed = perf_counter_ns() - started
         self.times.add(elapsed)
         self.slack.add(1_000_000_000 * frames // self._sample_rate - elapsed)

@@ -25,6 +25,12 @@ C_CALLBACK = ctypes.CFUNCTYPE(
 )
 
 
+def python_callback(callback: int, data: int) -> AudioCallback:
+    """What calls the C function at this address, for a device that is no more than Python."""
+    call = C_CALLBACK(callback)
+    return lambda indata, outdata, frames: call(indata.ctypes.data, outdata.ctypes.data, frames, None, 0, data)
+
+
 class Device(Protocol):
     """One duplex stream: microphones and headphones on one clock.
 

@@ -13,8 +13,8 @@ from .compiled_engine import CompiledEngine
 from .compiler.cache import lookup
 from .compiler.compiled import Options
 from .errors import EngineError
+from .load import load_step
 from .ort import OrtEngine
-from .states import load_step
 
 ENGINES = ("auto", "ort", "compiled")
 
@@ -81,7 +81,7 @@ def open_engine(
         if there is one (see `hearloop compile`). If not, it begins with ONNX Runtime, compiles in the background, and
         changes over between two steps; see `auto_engine.AutoEngine`.
     states : mapping of str to str, optional
-        Input -> output that is its next value; see `states.load_model` for what is found without it.
+        Input -> output that is its next value; see `load.load_model` for what is found without it.
     half_weights : bool
         With "compiled": keep the weights of matrix-vector products as float16; see `compiler.compiled.Options`.
 

@@ -13,9 +13,9 @@ from .bundle_info import BundleInfo
 from .controls import Controls
 from .drafts import draft
 from .errors import AudioError, EngineError
+from .offline import OfflineProcessor
 from .processor import Processor
 from .voice import Voice, check_voice
-from .whole import WholeProcessor
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 READ_ONLY = (".aif", ".aiff", ".mp3", ".opus")
@@ -40,7 +40,7 @@ def process_file(
 ) -> dict[str, Any]:
     """Process one sound file of any rate and number of channels.
 
-    A model of mode "file" hears it as a whole, or in long pieces if it is longer than those; see `whole`.
+    A model of mode "file" hears it as a whole, or in long pieces if it is longer than those; see `offline`.
 
     A model that separates gives a file for each source; see `source_files`. With `source_gains_db` it gives one, the
     remix.
@@ -84,7 +84,7 @@ def process_file(
     targets = source_files(target, bundle.info, remixed)
     with _open(source) as sound:
         processor = _processor(bundle, sound, engine, voice, controls)
-        channels = processor.channels_out if isinstance(processor, WholeProcessor) else sound.channels
+        channels = processor.channels_out if isinstance(processor, OfflineProcessor) else sound.channels
         latency = round(processor.latency.total)
         check_limits(target, channels, sound.samplerate)
         for each in targets:
@@ -97,7 +97,7 @@ def process_file(
                 with ExitStack() as files:
                     outs = [files.enter_context(_create(name, sound, channels)) for name in names]
                     skip = latency if compensate else 0
-                    flush = compensate or isinstance(processor, WholeProcessor)
+                    flush = compensate or isinstance(processor, OfflineProcessor)
                     for block in _processed(sound, processor, apart=len(outs) > 1, flush=flush):
                         for out, part in zip(outs, block, strict=True):
                             out.write(part[:, skip:].T)
@@ -126,13 +126,13 @@ def source_files(target: Path, info: BundleInfo, remixed: bool) -> list[Path]:
 
 def _processor(
     bundle: Bundle, sound: soundfile.SoundFile, engine: str, voice: Voice | None, controls: dict[str, Any]
-) -> Processor | WholeProcessor:
+) -> Processor | OfflineProcessor:
     if bundle.info.mode != "file":
         return Processor(bundle, sound.channels, sound.samplerate, engine, voice=voice, **controls)
     check_voice(bundle.info, voice)
     if engine == "compiled":
         raise EngineError(f"model {bundle.info.name!r} hears whole recordings; expected engine 'ort' or 'auto'")
-    return WholeProcessor(bundle, sound.channels, sound.samplerate, **controls)
+    return OfflineProcessor(bundle, sound.channels, sound.samplerate, **controls)
 
 
 def sound_files(folder: Path) -> list[Path]:
@@ -161,7 +161,7 @@ def check_limits(target: Path, channels: int, sample_rate: int) -> None:
 
 
 def _processed(
-    sound: soundfile.SoundFile, processor: Processor | WholeProcessor, apart: bool, flush: bool
+    sound: soundfile.SoundFile, processor: Processor | OfflineProcessor, apart: bool, flush: bool
 ) -> Iterator[np.ndarray]:
     """Blocks, float32 (targets, channels, n)."""
     process = processor.separate if apart else processor.process

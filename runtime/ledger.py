@@ -32,10 +32,6 @@ class Ledger(dict[str, float]):
         scale = sample_rate / self.sample_rate
         return Ledger(sample_rate, {name: samples * scale for name, samples in self.items()})
 
-    def extended(self, **delays: float) -> "Ledger":
-        """This ledger with more delays after it; underscores in the names become spaces."""
-        return Ledger(self.sample_rate, {**self, **{name.replace("_", " "): value for name, value in delays.items()}})
-
     def __str__(self) -> str:
         rows = [*self.items(), ("total", self.total)]
         width = max(len(name) for name, _ in rows)

@@ -1,21 +1,23 @@
 """The live loop: microphones, a model, headphones, until somebody says stop.
 
-It runs in one of two forms. An engine whose step is a C function runs inside the callback, and all of it is machine
+It takes one of two paths. An engine whose step is a C function runs inside the callback, and all of it is machine
 code (see native_callback.py):
 
     device --> wet path --> output stage --> device
 
 Any other engine runs in a thread of its own. The callback belongs to the sound system and never waits, and the worker
-has one frame of time for each frame, which is the one frame of delay that this form costs (see handover.py):
+has one frame of time for each frame, which is the one frame of delay that this path costs (see handover.py):
 
     device --> callback --> input ring --> worker: wet path
                   |                              |
     device <-- output stage <---- wet ring <-----+
 """
 
+import contextlib
 import math
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -25,13 +27,13 @@ from .controls import Controls
 from .devices import Device
 from .engine import Engine, NativeEngine, open_engine
 from .errors import DeviceError, EngineError, HearloopError
-from .forms import Form, NativeForm, WorkerForm
 from .framelog import FrameLog
 from .ledger import Ledger
+from .live_paths import LivePath, NativePath, WorkerPath
+from .load import load_step
 from .realtime import Quiet, environment
 from .recording import Recording
 from .session import Setting, Telemetry, WetPathMaker
-from .states import load_step
 from .succession import Succession
 from .telemetry import Times
 from .voice import Voice, check_voice, steering_map
@@ -55,7 +57,7 @@ class LiveLoop:
     model : str, Path, Bundle
         Name of a shipped bundle, path of a bundle file, or a loaded bundle.
     device : Device
-        Opened, not started. Its input channels are processed; one channel is heard on all outputs.
+        Opened, not started. Its input channels are processed, and each is heard on its output; one on all outputs.
     engine : {"auto", "ort", "compiled"}
     controls : Controls, optional
         May be changed at any time, from any thread.
@@ -76,8 +78,10 @@ class LiveLoop:
     ------
     BundleError
         If the model is an ONNX file that is no bundle.
+    DeviceError
+        If the device has several input channels, but not as many output channels.
     EngineError
-        If the path is unknown, or native and the engine has no native form.
+        If the path is unknown, or native and the engine has no step that is a C function.
     HearloopError
         If the controls have another number of source gains than the model has sources, or the model needs a voice and
         none is given, or the other way round.
@@ -114,6 +118,11 @@ class LiveLoop:
     ):
         if path not in PATHS:
             raise EngineError(f"path is {path!r}; expected one of {', '.join(PATHS)}")
+        if device.input_channels not in (1, device.output_channels):
+            raise DeviceError(
+                f"device {device.name!r} has {device.input_channels} input channels and {device.output_channels} "
+                "output channels; expected one input channel, or as many as there are outputs"
+            )
         self.device, self.controls = device, controls or Controls()
         self.channels, self.sample_rate = device.input_channels, device.sample_rate
         self._engine: Engine | None = None
@@ -132,24 +141,26 @@ class LiveLoop:
             self.model_name, model_rate, frame = info.name, info.sample_rate, info.frame
             wet_path, native = self._wet_path_maker(opened), isinstance(opened, NativeEngine)
         if path == "native" and not native:
-            raise EngineError(f"engine {self.engine_name!r} has no native form; use path 'worker' or 'auto'")
+            raise EngineError(f"engine {self.engine_name!r} cannot take the native path; use path 'worker' or 'auto'")
         self._setting = Setting(
             self.channels, self.sample_rate, model_rate, frame, wet_path, self.controls, ceiling_dbfs
         )
         in_callback = native and path != "worker"
-        self._form: Form = (NativeForm if in_callback else WorkerForm)(self._setting, device)
-        self.path = self._form.name
+        self._path: LivePath = (NativePath if in_callback else WorkerPath)(self._setting, device)
+        self.path = self._path.name
         if log is not None:
-            self._form.model_telemetry.log = log
+            self._path.model_telemetry.log = log
         self._record = record
         self._recording: Recording | None = None
         self._quiet = Quiet()
         self.telemetry = Telemetry()
-        self._sessions = Succession(self._form, device, self.telemetry)
+        self._sessions = Succession(self._path, device, self.telemetry)
         self.fault = ""
         self._started_ns = self._ended_ns = 0
         # One thread at a time starts, stops, or follows the device; the next one finds what has become of the loop.
+        # A signal's handler runs in a thread that may be at that itself: it must not wait, and leaves word.
         self._lock = threading.RLock()
+        self._busy = self._stop_wanted = False
         self._last_sample: int | None = None
 
     @property
@@ -179,14 +190,14 @@ class LiveLoop:
         HearloopError
             If the loop has been started before.
         """
-        with self._lock:
+        with self._undivided():
             if self._started_ns:
                 raise HearloopError(
                     f"the live loop on {self.device.name!r} has been started before, {self.seconds:.1f} s of it; "
                     "expected a new LiveLoop, for each runs once"
                 )
             smallest, largest = self.device.block_sizes or (self._setting.frame, self._setting.frame)
-            self._form.rehearse(smallest, largest)
+            self._path.rehearse(smallest, largest)
             tap = None
             if self._record:
                 self._recording = Recording(self._record, self.channels, self.sample_rate)
@@ -196,25 +207,44 @@ class LiveLoop:
             try:
                 if self.device.block_sizes:
                     self._sessions.begin(*self.device.block_sizes, tap)
-                self._form.start_device()
+                self._path.start_device()
                 if self._sessions.current is None:
                     self._listen()
-                    self._sessions.begin(self._form.traffic.smallest, self._form.traffic.largest, tap)
+                    self._sessions.begin(self._path.traffic.smallest, self._path.traffic.largest, tap)
             except BaseException:
                 self.stop()
                 raise
 
     def stop(self) -> None:
-        """Close the output with a ramp, then the device. May be called more than once, and from any thread."""
+        """Close the output with a ramp, then the device. May be called more than once, and from any thread.
+
+        A signal's handler that interrupts `start`, `check` or `stop` itself comes back at once, and the loop is stopped
+        where that would end.
+        """
         with self._lock:
-            if not self._started_ns or self._ended_ns:
-                return
-            self._sessions.end(gone=lambda: bool(self.fault or self.device.fault))
-            self.device.stop()
-            self._ended_ns = perf_counter_ns()
-            self._quiet.__exit__()
-            if self._recording:
-                self._recording.close()
+            if self._busy:
+                self._stop_wanted = True
+            elif self._started_ns and not self._ended_ns:
+                with self._undivided():
+                    self._sessions.end(gone=lambda: bool(self.fault or self.device.fault))
+                    self.device.stop()
+                    self._ended_ns = perf_counter_ns()
+                    self._quiet.__exit__()
+                    if self._recording:
+                        self._recording.close()
+
+    @contextlib.contextmanager
+    def _undivided(self) -> Iterator[None]:
+        """Keep other threads waiting, and `stop` from coming in between."""
+        with self._lock:
+            self._busy = True
+            try:
+                yield
+            finally:
+                self._busy = False
+                if self._stop_wanted:
+                    self._stop_wanted = False
+                    self.stop()
 
     def __enter__(self) -> "LiveLoop":
         self.start()
@@ -243,12 +273,12 @@ class LiveLoop:
 
         Once the loop is stopped there is nothing to do; before it is started this is a HearloopError.
         """
-        with self._lock:
+        with self._undivided():
             if not self._started_ns:
                 raise HearloopError(f"the live loop on {self.device.name!r} does not run; expected `start` before this")
             if self._ended_ns:
                 return
-            fault, traffic = self.device.fault, self._form.traffic
+            fault, traffic = self.device.fault, self._path.traffic
             silent_s = (perf_counter_ns() - max(traffic.heard_ns, self._started_ns)) / 1e9
             if fault is None and silent_s > max(SILENCE_S, 20 * traffic.largest / self.sample_rate):
                 fault = "it does not call back any more"
@@ -257,7 +287,7 @@ class LiveLoop:
             if fault is not None:
                 self.fault = f"device {self.device.name!r} has vanished after {self.seconds - silent_s:.1f} s: {fault}"
                 raise DeviceError(self.fault)
-            self._form.attend()
+            self._path.attend()
             self._sessions.follow()
 
     @property
@@ -268,7 +298,7 @@ class LiveLoop:
     @property
     def finished(self) -> bool:
         """Whether the device has no more input, and all of it has been heard."""
-        return self._last_sample is not None and self._form.traffic.samples >= self._last_sample + self.latency.total
+        return self._last_sample is not None and self._path.traffic.samples >= self._last_sample + self.latency.total
 
     @property
     def seconds(self) -> float:
@@ -284,12 +314,12 @@ class LiveLoop:
     @property
     def compute(self) -> Times:
         """What the model takes, with its signal processing, for a frame or for a chunk of the worker."""
-        return self._form.model_telemetry.compute
+        return self._path.model_telemetry.compute
 
     @property
     def xruns(self) -> int:
         """Gaps that the device has reported."""
-        return self.device.xruns + self._form.traffic.xruns
+        return self.device.xruns + self._path.traffic.xruns
 
     def stats(self) -> dict[str, Any]:
         """Everything that was counted, as plain numbers and texts; at any time, also after a fault.
@@ -299,8 +329,8 @@ class LiveLoop:
         reported; `ledger` in samples of the device's rate, `latency_samples` its total in samples of the model's rate;
         times in us; `recording`, None without one, is complete after `stop`. `message` tells what has gone wrong.
         """
-        setting, form, session = self._setting, self._form, self._sessions.current
-        tally, model_telemetry, traffic = self.telemetry.tally, form.model_telemetry, form.traffic
+        setting, path, session = self._setting, self._path, self._sessions.current
+        tally, model_telemetry, traffic = self.telemetry.tally, path.model_telemetry, path.traffic
         recording = self._recording.to_json() if self._recording else None
         message = model_telemetry.message or (session.message if session else "")
         causes = (message, recording["message"] if recording else "")
@@ -312,7 +342,7 @@ class LiveLoop:
             "sample_rate": self.sample_rate,
             "channels": self.channels,
             "seconds": round(self.seconds, 3),
-            "frames": form.frames,
+            "frames": path.frames,
             "blocks": tally.blocks,
             "block_sizes": [traffic.smallest, traffic.largest],
             "misses": tally.misses,
@@ -337,7 +367,7 @@ class LiveLoop:
             "slack_us": self.telemetry.slack.to_json(),
             "environment": {
                 **environment(),
-                "scheduling": form.scheduling,
+                "scheduling": path.scheduling,
                 "semaphore": session.semaphore if session else None,
                 "memory": self._quiet.memory,
                 "garbage_collections": self._quiet.collections,
@@ -347,7 +377,7 @@ class LiveLoop:
     def _listen(self) -> None:
         """Wait until the host's block size is known; until then the output is silent."""
         deadline_ns = perf_counter_ns() + 1e9 * PATIENCE_S
-        traffic = self._form.traffic
+        traffic = self._path.traffic
         while traffic.blocks < BLOCKS_TO_LISTEN:
             if perf_counter_ns() > deadline_ns or self.device.fault:
                 raise DeviceError(

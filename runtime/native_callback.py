@@ -28,7 +28,7 @@ from .spectral_frames import begin_spectra, finish_spectra
 from .stages import ON, OUT_QUEUE, SAFETY, begin_laps, lap
 from .telemetry import TimesRecord, add
 from .traffic import ENTERED, INPUTS, LEFT, OUTPUTS, PLACES, STREAM, THREAD, XRUNS, note_block
-from .wetpath import FAILED_FRAMES, emit, fetch_path, give, next_frame, take
+from .wetpath_kernels import FAILED_FRAMES, emit, fetch_path, give, next_frame, take
 
 # Places in `StreamRecord.counts`, which goes on from one stream to the next.
 FRAMES, LATE_BY_COMPUTE, LATE_BY_SCHEDULING, LATE_BY_HOST, FAILURES = range(5)

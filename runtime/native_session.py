@@ -1,4 +1,4 @@
-"""The live loop in native form: model and signal processing inside the device's callback, as machine code.
+"""The live loop on the native path: model and signal processing inside the device's callback, as machine code.
 
 For the callback itself see native_callback.py; here is what Python does around it: lay everything out in memory before
 the first block, and read the counts.

@@ -1,9 +1,7 @@
 """The engine that runs a bundle with ONNX Runtime.
 
-ONNX Runtime's defaults are made for throughput: a pool of threads that spin while they wait. With frames of 8 ms that
-burns a core and misses deadlines, so there is one thread and no spinning. All tensors are bound once. Every state has
-two buffers, and two bindings swap their roles from step to step, so that no state is ever copied. Of a ring only the
-new entry is.
+All tensors are bound once. Every state has two buffers, and two bindings swap their roles from step to step, so that no
+state is ever copied. Of a ring only the new entry is.
 """
 
 from collections.abc import Mapping
@@ -13,25 +11,11 @@ import onnxruntime
 
 from .bundle import Bundle
 from .errors import EngineError
+from .ort_session import DTYPES, open_session
 from .state_ring import StateRing
 from .stream import Stream, check_state
 
 WARM_UP_STEPS = 8
-
-
-def open_session(bundle: Bundle, threads: int = 1, profile_prefix: str | None = None) -> onnxruntime.InferenceSession:
-    """A session that does not spin, by default with one thread; with a prefix, ONNX Runtime's own profiler is on."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
-    if profile_prefix is not None:
-        options.enable_profiling, options.profile_file_prefix = True, profile_prefix
-    return onnxruntime.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
 
 
 class OrtEngine(Stream):
@@ -49,14 +33,16 @@ class OrtEngine(Stream):
     def __init__(self, bundle: Bundle, session: onnxruntime.InferenceSession | None = None):
         self.bundle = bundle
         self.info = bundle.info
-        self.session = session or open_session(bundle)
+        self.session = session or open_session(bundle.model, streaming=True)
         self.inputs = {port.name: np.zeros(port.shape, np.float32) for port in self.info.inputs}
         self.outputs = {port.name: np.zeros(port.shape, np.float32) for port in self.info.outputs}
         self._rings = {state.name: StateRing(state) for state in self.info.states if state.kind == "ring"}
         self._carried = [state for state in self.info.states if state.kind == "carry"]
-        # One array per side and state; side 0 is read first.
+        # One array per side and state; side 0 is read first. Of a model that is no bundle a state may be a counter.
+        types = {port.name: DTYPES[port.type] for port in self.session.get_inputs()}
         self._states = [
-            {state.name: np.full(state.shape, state.initial, np.float32) for state in self._carried} for _ in range(2)
+            {state.name: np.full(state.shape, state.initial, types[state.name]) for state in self._carried}
+            for _ in range(2)
         ]
         self._bindings = [self._bind(side) for side in range(2)]
         self._side = 0

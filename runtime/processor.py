@@ -11,9 +11,9 @@ from .denormals import flush_denormals, restore_denormals
 from .engine import open_engine
 from .errors import AudioError
 from .ledger import Ledger
+from .load import load_step
 from .outputstage import OutputStage
 from .resample import LONGEST_CHUNK
-from .states import load_step
 from .voice import Voice, check_voice, steering_map
 from .wetpath import WetPath, expect_bundle
 

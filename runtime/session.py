@@ -1,6 +1,7 @@
-"""What the two forms of a session have in common: all of the live loop that depends on the host's block size.
+"""What the sessions of both paths have in common: all of the live loop that depends on the host's block size.
 
-It is built, rehearsed and ended as one: in worker form (worker_session.py), or in native form (native_session.py).
+It is built, rehearsed and ended as one: for the worker path in worker_session.py, for the native path in
+native_session.py.
 """
 
 import time

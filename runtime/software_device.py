@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import soundfile
 
-from .devices import C_CALLBACK, AudioCallback
+from .devices import AudioCallback, python_callback
 from .errors import AudioError, DeviceError
 
 # A sound card has at least one block in hand when a callback is late; only then is there a gap.
@@ -142,8 +142,7 @@ class SoftwareDevice:
         self._thread.start()
 
     def start_native(self, callback: int, data: int) -> None:
-        call = C_CALLBACK(callback)
-        self.start(lambda indata, outdata, frames: call(indata.ctypes.data, outdata.ctypes.data, frames, None, 0, data))
+        self.start(python_callback(callback, data))
 
     def stop(self) -> None:
         self._stopping = True

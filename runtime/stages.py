@@ -9,13 +9,13 @@ import numpy as np
 from .kernels import kernel
 from .native_clock import now_ns
 
-STAGES = ("in-queue", "resample", "analysis", "model", "synthesis", "hearing", "safety", "out-queue")
-IN_QUEUE, RESAMPLE, ANALYSIS, MODEL, SYNTHESIS, HEARING, SAFETY, OUT_QUEUE, LAST, ON = range(10)
+STAGES = ("in-queue", "resample", "analysis", "model", "synthesis", "safety", "out-queue")
+IN_QUEUE, RESAMPLE, ANALYSIS, MODEL, SYNTHESIS, SAFETY, OUT_QUEUE, LAST, ON = range(9)
 
 
 def new_laps(on: bool = False) -> np.ndarray:
     """A watch, int64: nanoseconds of each stage since `begin_laps`, the time of the last lap, and whether it runs."""
-    laps = np.zeros(10, np.int64)
+    laps = np.zeros(9, np.int64)
     laps[ON] = on
     return laps
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .bundle_info import BundleInfo
 from .errors import AudioError, EngineError
 
 
@@ -14,10 +15,13 @@ class Stream:
     ----------
     name : str
         Of the engine.
+    info : BundleInfo
+        Of the model; of one that is no bundle the `StepInfo`, whose notes may say why an input is expected.
     inputs, outputs : dict of str to ndarray, float32
         Filled before and read after a step without arguments. The arrays stay the same.
     """
 
+    info: BundleInfo
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
 
@@ -49,7 +53,10 @@ class Stream:
             self.run()
             return self.outputs
         if inputs.keys() != self.inputs.keys():
-            raise AudioError(f"inputs are {', '.join(sorted(inputs))}; expected {', '.join(sorted(self.inputs))}")
+            notes = "".join(f" ({note})" for note in getattr(self.info, "notes", ()))
+            raise AudioError(
+                f"inputs are {', '.join(sorted(inputs))}; expected {', '.join(sorted(self.inputs))}{notes}"
+            )
         for name, array in self.inputs.items():
             given = inputs[name]
             if np.shape(given) != array.shape:

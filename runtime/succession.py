@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from .devices import Device
-from .forms import Form
 from .ledger import Ledger
+from .live_paths import LivePath
 from .rings import Ring
 from .session import Session, Telemetry
 
@@ -16,7 +16,7 @@ class Succession:
 
     Parameters
     ----------
-    form : Form
+    path : LivePath
     device : Device
     telemetry : Telemetry
 
@@ -28,8 +28,8 @@ class Succession:
         From microphone to headphones, in samples of the device's rate; known once a session is played.
     """
 
-    def __init__(self, form: Form, device: Device, telemetry: Telemetry):
-        self._form, self._device, self._telemetry = form, device, telemetry
+    def __init__(self, path: LivePath, device: Device, telemetry: Telemetry):
+        self._path, self._device, self._telemetry = path, device, telemetry
         self._tap: Ring | None = None
         self._past_events: Counter[str] = Counter()
         self.current: Session | None = None
@@ -48,7 +48,7 @@ class Succession:
 
     def follow(self) -> None:
         """Plan anew if the host has called for a block of a size that nothing is prepared for."""
-        session, traffic = self.current, self._form.traffic
+        session, traffic = self.current, self._path.traffic
         if session is None or not (
             0 < traffic.recent_smallest < session.smallest or traffic.recent_largest > session.largest
         ):
@@ -70,7 +70,7 @@ class Succession:
             self._retire(self.current)
 
     def _play(self, smallest: int, largest: int) -> None:
-        session, device = self._form.play(smallest, largest, self._telemetry, self._tap), self._device
+        session, device = self._path.play(smallest, largest, self._telemetry, self._tap), self._device
         self.current = session
         self.latency = Ledger(
             device.sample_rate,

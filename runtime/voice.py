@@ -16,6 +16,7 @@ from .engine import open_engine
 from .errors import AudioError, BundleError, HearloopError
 from .facing import faced
 from .frontend import Analysis
+from .ort_session import open_session
 from .resample import ratio
 
 # In the metadata of a steering: the versions of the enrolment network and of the target that it was trained with.
@@ -166,7 +167,7 @@ class Steering:
         if not self.path.is_file():
             raise BundleError(f"{self.path}: no such file; the model {info.name!r} needs it to be steered by a voice")
         try:
-            self._session = onnxruntime.InferenceSession(self.path, providers=["CPUExecutionProvider"])
+            self._session = open_session(self.path)
         except Exception as error:  # onnxruntime's own exception types are private
             raise BundleError(f"{self.path}: not an ONNX model that can be read ({error})") from error
         self._name, self.values = _embedding_input(self._session, self._port, str(self.path))

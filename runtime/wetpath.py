@@ -17,59 +17,36 @@ channel, and `emit` adds the sources up again with the gains of the controls, or
 
 from collections.abc import Callable
 from math import gcd
-from typing import NamedTuple
 
 import numpy as np
 
-from .band import add_band, split_band
 from .bundle_info import BundleInfo
 from .controls import Controls
 from .engine import Engine
 from .errors import BundleError
 from .glide import glide_rate, new_glides, settle
-from .kernels import kernel
 from .ledger import Ledger
 from .model_frames import FrameModel
-from .reblock import Queue, QueueRecord, pop, push, reblock_delay
-from .records import Counts, Image, Matrix, Vector, fetch_from
-from .remix import remix
-from .resample import LONGEST_CHUNK, Resampler, ResamplerRecord, default_delay, ratio, resample
-from .safety import sanitise
+from .reblock import Queue, reblock_delay
+from .records import Image
+from .resample import LONGEST_CHUNK, Resampler, default_delay, ratio
 from .sample_frames import SampleFrames
 from .spectral_frames import SpectralFrames
-from .stages import IN_QUEUE, OUT_QUEUE, RESAMPLE, lap, new_laps
+from .stages import new_laps
+from .wetpath_kernels import (
+    AVAILABLE,
+    BAD_SAMPLES,
+    FAILED_FRAMES,
+    FRAMES,
+    PathRecord,
+    emit,
+    emit_apart,
+    give,
+    next_frame,
+    take,
+)
 
 BAND_GAIN_SMOOTHING_MS = 40.0
-
-# Places in `PathRecord.counts`: events, frames, and how far the gathering of the next one has come.
-BAD_SAMPLES, FAILED_FRAMES, FRAMES, AVAILABLE, TAKEN, FILLED = range(6)
-
-
-class PathRecord(NamedTuple):
-    counts: Counts
-    clean: Matrix
-    inner: Matrix  # at the model's rate; the same as `clean` if that is the rate of the audio
-    frame: Matrix
-    wet: Matrix  # every source at every channel, sorted by source, as everywhere below
-    queue: QueueRecord
-    popped: Matrix
-    resampled: bool
-    down: ResamplerRecord
-    up: ResamplerRecord
-    difference: Matrix
-    outer: Matrix
-    dry_delay: Matrix
-    dry: Matrix
-    band: Vector  # gain above the model's band, of each source
-    shares: Vector
-    smoothing: np.float32
-    line: QueueRecord
-    delayed: Matrix
-    apart: Matrix
-    gains: Matrix  # of the sources
-    gain_targets: Vector
-    gain_rate: np.float32
-    laps: Counts
 
 
 class WetPath:
@@ -122,16 +99,16 @@ class WetPath:
         if self.resampled:
             delay_in = delay_out = default_delay(sample_rate, info.sample_rate)
             delay_out += -(delay_in + delay_out + info.lookahead * q) % p
-        self.latency = Ledger(sample_rate, {"lookahead": info.lookahead * q / p})
+        delays = {"lookahead": info.lookahead * q / p}
         if self.resampled:
-            self.latency = self.latency.extended(resampler_in=delay_in / p, resampler_out=delay_out / p)
+            delays |= {"resampler in": delay_in / p, "resampler out": delay_out / p}
         # Inside, blocks are cut at multiples of `chunk`, so that is where the queue must not run dry.
         self.chunk = LONGEST_CHUNK
         if block_size is not None and block_size <= LONGEST_CHUNK:
             self.chunk -= LONGEST_CHUNK % block_size
         ends = gcd(block_size, self.chunk) if block_size is not None else None
         block_delay = reblock_delay(info.frame, ends, sample_rate, info.sample_rate)
-        self.latency = self.latency.extended(re_blocking=block_delay)
+        self.latency = Ledger(sample_rate, {**delays, "re-blocking": block_delay})
         self.latency_samples = round(self.latency.total)
 
         sources = info.sources
@@ -236,85 +213,3 @@ def expect_bundle(engine: Engine) -> BundleInfo:
 def _frames(engine: Engine, channels: int, laps: np.ndarray, controls: Controls | None) -> FrameModel:
     kind = SpectralFrames if engine.info.front_end == "stft" else SampleFrames
     return kind(engine, channels, laps, None if controls is None else controls.voice_target)
-
-
-fetch_path = fetch_from(PathRecord)
-
-
-@kernel("void(int64, float32[:, :])")
-def take(address, samples):
-    """Take a chunk of input, and resample it to the model's rate, mostly down; `next_frame` finds it there."""
-    path = fetch_path(address)
-    count = samples.shape[1]
-    clean = path.clean[:, :count]
-    path.counts[BAD_SAMPLES] += sanitise(samples, clean)
-    path.counts[TAKEN] = 0
-    path.counts[AVAILABLE] = count
-    if path.resampled:
-        push(*path.line, clean, count)
-    lap(path.laps, IN_QUEUE)
-    if path.resampled:
-        path.counts[AVAILABLE] = resample(clean, path.inner, *path.down)
-        lap(path.laps, RESAMPLE)
-
-
-@kernel("boolean(int64)")
-def next_frame(address):
-    """Gather the next frame in `frame`; False if the input does not suffice, and the rest will come later."""
-    path = fetch_path(address)
-    counts = path.counts
-    channels, length = path.frame.shape
-    part = min(counts[AVAILABLE] - counts[TAKEN], length - counts[FILLED])
-    for channel in range(channels):
-        for n in range(part):
-            path.frame[channel, counts[FILLED] + n] = path.inner[channel, counts[TAKEN] + n]
-    counts[TAKEN] += part
-    counts[FILLED] += part
-    lap(path.laps, IN_QUEUE)
-    if counts[FILLED] < length:
-        return False
-    counts[FILLED] = 0
-    return True
-
-
-@kernel("void(int64)")
-def give(address):
-    """Send `wet`, which the model has made of `frame`, on its way to the output."""
-    path = fetch_path(address)
-    path.counts[FRAMES] += 1
-    if path.resampled:
-        split_band(
-            path.frame, path.wet, path.dry_delay, path.dry, path.band, path.shares, path.smoothing, path.difference
-        )
-        count = resample(path.difference, path.outer, *path.up)
-        lap(path.laps, RESAMPLE)
-        push(*path.queue, path.outer, count)
-    else:
-        push(*path.queue, path.wet, path.wet.shape[1])
-    lap(path.laps, OUT_QUEUE)
-
-
-@kernel("void(int64, float32[:, :])")
-def emit_apart(address, out):
-    """Write as much output as `take` took input: every source by itself."""
-    path = fetch_path(address)
-    count = out.shape[1]
-    pop(*path.queue, path.popped, count)
-    if path.resampled:
-        pop(*path.line, path.delayed, count)
-        add_band(path.popped, path.delayed[:, :count], out)
-    else:
-        for row in range(out.shape[0]):
-            for n in range(count):
-                out[row, n] = path.popped[row, n]
-    lap(path.laps, OUT_QUEUE)
-
-
-@kernel("void(int64, float32[:, :])")
-def emit(address, out):
-    """Write as much output as `take` took input: all sources, added up with their gains."""
-    path = fetch_path(address)
-    apart = path.apart[:, : out.shape[1]]
-    emit_apart(address, apart)
-    remix(apart, path.gains, path.gain_targets, path.gain_rate, out)
-    lap(path.laps, OUT_QUEUE)

@@ -46,8 +46,8 @@ class WorkerTelemetry:
         Duration of each chunk, by the clock on the wall.
     wake : Times
         From the completion of a chunk to the start of work on it, where the worker was waiting for it.
-    chunks, dropped : int
-        Chunks that were processed, and that were left out to catch up.
+    dropped : int
+        Chunks that were left out to catch up.
     late : dict
         Chunks that came too late, by cause. `compute`: the thread was charged with more processor time than a frame
         lasts, to which a virtual machine may add what its host took away. `scheduling`: the thread was not run, or
@@ -61,7 +61,7 @@ class WorkerTelemetry:
     def __init__(self) -> None:
         self.compute, self.wake = Times(), Times()
         self.log = FrameLog()
-        self.chunks = self.samples = self.dropped = self.failures = 0
+        self.samples = self.dropped = self.failures = 0
         self.late = dict.fromkeys(CAUSES, 0)
         self.message = ""
         self.scheduling = "not started"
@@ -169,7 +169,6 @@ class Worker:
         except Exception as error:  # any engine, any reason: the sound goes on without it
             good, message = False, f"{type(error).__name__}: {error}"
             self._restart_path()
-        telemetry.chunks += 1
         telemetry.samples += self._chunk
         if good and self._path.events.get("failed_frames", 0) == failed_frames:
             if self._path.frame_count > frames:  # a chunk that completes none says nothing about the model

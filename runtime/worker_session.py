@@ -1,4 +1,4 @@
-"""The live loop in worker form: any engine, in a thread beside the audio thread."""
+"""The live loop on the worker path: any engine, in a thread beside the audio thread."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -66,7 +66,7 @@ class WorkerSession:
         self.worker = Worker(self._path, setting.channels, setting.sample_rate, self.exchange, model_telemetry)
         delays = dict(self._path.latency)
         # Chunks that end where no block ends cause the same kind of delay as frames that do.
-        delays["re blocking"] = delays.get("re blocking", 0) + self.hand_over.delay - self.hand_over.budget
+        delays["re-blocking"] = delays.get("re-blocking", 0) + self.hand_over.delay - self.hand_over.budget
         self.latency = Ledger(setting.sample_rate, {**delays, "worker": self.hand_over.budget})
 
     @property

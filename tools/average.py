@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-from ..models.training.checkpoint import read_checkpoint, write_checkpoint
-from ..models.training.mean import mean_of
 from ..runtime.errors import HearloopError
 from .files import check_writable
 
@@ -21,6 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    # torch is an extra: only the verbs that need it may import it.
+    from ..models.training.checkpoint import read_checkpoint, write_checkpoint
+    from ..models.training.checkpoint_mean import mean_of
+
     check_writable(options.out)
     contents = {path: read_checkpoint(path) for path in options.checkpoints}
     if len(contents) < len(options.checkpoints):

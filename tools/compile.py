@@ -4,11 +4,13 @@ import argparse
 import sys
 from time import perf_counter
 
+from ..runtime.bundle import Bundle
 from ..runtime.compiler.cache import cache_folder, clear, entries, entry_path, fetch, lookup
 from ..runtime.compiler.compiled import Compiled, Options
 from ..runtime.compiler.peak import floats_per_second, multiply_adds_per_second
 from ..runtime.errors import EngineError
-from ..runtime.states import load_step
+from ..runtime.load import load_step
+from .profiling.table import wrapped
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +41,12 @@ def parse_states(text: str | None) -> dict[str, str] | None:
     return {name: following for name, _, following in pairs}
 
 
+def print_notes(bundle: Bundle) -> None:
+    """What was assumed of a model that is no bundle, and may be wrong."""
+    for note in getattr(bundle.info, "notes", ()):
+        print(wrapped(f"{bundle.info.name}: {note}"))
+
+
 def run(options: argparse.Namespace) -> int:
     if not (options.model or options.list or options.clear):
         raise EngineError("nothing to compile; expected a model, --list or --clear")
@@ -61,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
             f"{4 * len(compiled.constants) / 1000:.0f} kB of constants, "
             f"{4 * compiled.memory_size / 1000:.0f} kB per stream\n  {complaints[-1] if complaints else path}"
         )
+        print_notes(bundle)
         if options.plan:
             print_plan(compiled)
     if options.list:

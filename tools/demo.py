@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
     print(f"\n{table(rows)}\n")
     print(f"{folder}: {scene.before}.wav, {scene.after}.wav (without the latency)", end="")
     try:
-        from .picture import draw
+        from .demo_picture import draw
     except ModuleNotFoundError as error:
         print(f"; no picture, because {error.name} is not installed: `pip install hearloop[plot]` adds it")
     else:

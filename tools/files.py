@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..runtime.drafts import draft
+from ..runtime.drafts import draft, is_special
 from ..runtime.errors import HearloopError
 
 
@@ -19,7 +19,7 @@ def check_writable(path: Path) -> None:
     """
     if path.is_dir():
         raise HearloopError(f"{path} is a folder; expected a file")
-    if not os.access(path.absolute().parent, os.W_OK):
+    if not os.access(path if is_special(path) else path.resolve().parent, os.W_OK):
         raise HearloopError(f"{path}: the folder does not exist or cannot be written")
 
 

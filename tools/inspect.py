@@ -9,8 +9,8 @@ from ..runtime.bundle import Bundle
 from ..runtime.bundle_info import BundleInfo
 from ..runtime.compiler.cache import fetch
 from ..runtime.compiler.compiled import Options
-from ..runtime.states import StepInfo, load_model
-from .compile import add_states_argument, parse_states, print_plan
+from ..runtime.load import StepInfo, load_model
+from .compile import add_states_argument, parse_states, print_notes, print_plan
 from .models import describe
 
 
@@ -64,6 +64,7 @@ def _foreign_json(info: StepInfo) -> dict[str, Any]:
         "inputs": [{"name": port.name, "shape": port.shape} for port in info.inputs],
         "outputs": [{"name": port.name, "shape": port.shape} for port in info.outputs],
         "states": [{"name": state.name, "next": state.next, "shape": state.shape} for state in info.states],
+        "notes": info.notes,
     }
 
 
@@ -77,3 +78,4 @@ def _print_foreign(bundle: Bundle, info: StepInfo) -> None:
         print(f"  state        {state.name} {list(state.shape)} -> {state.next}")
     if not info.states:
         print("  no states were found; --states IN=OUT,... tells them")
+    print_notes(bundle)

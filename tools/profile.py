@@ -13,8 +13,8 @@ from typing import Any
 
 from ..runtime.errors import HearloopError
 from ..runtime.live import PATHS
-from ..runtime.states import load_step
-from .compile import add_states_argument, parse_states
+from ..runtime.load import load_step
+from .compile import add_states_argument, parse_states, print_notes
 from .files import check_writable, write_json
 from .profiling.compare import TOLERANCE, compare, comparison_table, differences
 from .profiling.conditions import Condition, failures, parse_conditions
@@ -82,6 +82,8 @@ def run(options: argparse.Namespace) -> int:
     conditions = parse_conditions(options.fail_on or "")
     baseline = _baseline(options)
     bundles = [load_step(model, parse_states(options.states)) for model in options.model]
+    for bundle in bundles:
+        print_notes(bundle)
     measured: dict[str, Samples] = {}
     if options.back_to_back:
         report = run_back_to_back(bundles, options)

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 
 from ...runtime.errors import HearloopError
+from ...runtime.ort_session import open_session
 
 WINDOW = 512
 GTCRN_HOP, DTLN_HOP = 256, 128
@@ -90,7 +91,4 @@ def read_peers(folder: Path) -> list[Callable[[], Peer]]:
 def _session(path: Path) -> onnxruntime.InferenceSession:
     if not path.is_file():
         raise HearloopError(f"{path}: no such file")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return open_session(path)

@@ -10,6 +10,7 @@ import onnxruntime
 from pystoi import stoi
 
 from ...runtime.errors import HearloopError
+from ...runtime.ort_session import open_session
 from ..simulation.corpus import SAMPLE_RATE
 from ..simulation.levels import SILENT_POWER, power
 from .pesq_wb import pesq_wb
@@ -90,6 +91,4 @@ def _dnsmos_session() -> onnxruntime.InferenceSession:
     if package is None or not package.submodule_search_locations:
         raise HearloopError("speechmos, which holds the network of DNSMOS, is not installed; pip install speechmos")
     path = Path(package.submodule_search_locations[0]) / "dnsmos_models" / "sig_bak_ovr.onnx"
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return open_session(path)

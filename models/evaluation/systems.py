@@ -14,9 +14,9 @@ from scipy.signal import correlate, resample_poly
 
 from ...runtime.bundle import Bundle, load_bundle
 from ...runtime.errors import HearloopError
+from ...runtime.offline import OfflineProcessor
 from ...runtime.processor import Processor
 from ...runtime.voice import Voice, hear_voice, mean_voice
-from ...runtime.whole import WholeProcessor
 from .. import task_of
 from ..simulation.corpus import SAMPLE_RATE
 from ..training.checkpoint import read_checkpoint
@@ -76,7 +76,7 @@ class FileSystem:
         self.name, self.latency_ms, self.task = bundle.info.name, bundle.info.latency_ms, bundle.info.task
 
     def process(self, mixture: np.ndarray, looks: Sequence[np.ndarray] = ()) -> np.ndarray:
-        processor = WholeProcessor(self._bundle, len(mixture), SAMPLE_RATE)
+        processor = OfflineProcessor(self._bundle, len(mixture), SAMPLE_RATE)
         run = processor.separate if processor.sources > 1 else processor.process
         output = np.concatenate([run(mixture), processor.flush()], axis=-1)
         return output.reshape(-1, output.shape[-1])

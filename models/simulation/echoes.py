@@ -28,7 +28,6 @@ class EchoScene:
     echo : the part of the microphone that is echo
     echo_db : energy of the near voice over the echo, both as if they sounded all the time
     snr_db : the same over the noise; infinite without noise
-    delay_samples : from the reference to the first sound at the microphone
     kind : one of `KINDS`: "far end" and "near end" mean that only this end speaks
     """
 
@@ -38,7 +37,6 @@ class EchoScene:
     echo: np.ndarray
     echo_db: float
     snr_db: float
-    delay_samples: int
     kind: str
 
 
@@ -84,8 +82,7 @@ class EchoSimulator:
         # The microphone is in all sounds before their levels, so that ratios are those of the recording.
         near = equalise(near, microphone)
         responses = self.rooms.draw(rng)
-        echo, delay = self._echo(rng, reference, responses)
-        echo = equalise(echo, microphone)
+        echo = equalise(self._echo(rng, reference, responses), microphone)
         voice = reverberate(near, responses[0])
         echo_db, snr_db = rng.uniform(*recipe.echo_db), np.inf
         # Both ratios are those of sounds without their silent stretches.
@@ -99,7 +96,7 @@ class EchoSimulator:
         spoken = near * near_speaks
         target = reverberate(spoken, early_part(responses[0]))
         heard = self._recorded(rng, np.stack([reverberate(spoken, responses[0]) + echo + noise, target, echo]))
-        return EchoScene(heard[0], reference, heard[1], heard[2], float(echo_db), float(snr_db), delay, kind)
+        return EchoScene(heard[0], reference, heard[1], heard[2], float(echo_db), float(snr_db), kind)
 
     def _draw_kind(self, rng: np.random.Generator) -> str:
         recipe, chance = self.recipe, rng.random()
@@ -113,8 +110,8 @@ class EchoSimulator:
         (speech,) = self.voices.say(rng, speaker, (length,), self.recipe.speech_speed)
         return equalise(speech, random_equaliser(rng, self.recipe.speech_equalisation_db))
 
-    def _echo(self, rng: np.random.Generator, reference: np.ndarray, responses: np.ndarray) -> tuple[np.ndarray, int]:
-        """The reference as the microphone hears it, and its delay in samples."""
+    def _echo(self, rng: np.random.Generator, reference: np.ndarray, responses: np.ndarray) -> np.ndarray:
+        """The reference as the microphone hears it."""
         recipe, length = self.recipe, len(reference)
         distorts = rng.random() < recipe.saturation_share
         played = play(rng, reference, float(rng.uniform(*recipe.saturation_drive)) if distorts else 0.0)
@@ -125,7 +122,7 @@ class EchoSimulator:
             change = np.clip((np.arange(length) - rng.uniform(0.2, 0.8) * length) / CHANGE_SAMPLES, 0, 1)
             change = change.astype(np.float32)
             echo = echo * (1 - change) + reverberate(delayed, responses[2 % len(responses)]) * change
-        return echo, delay
+        return echo
 
     def _recorded(self, rng: np.random.Generator, heard: np.ndarray) -> np.ndarray:
         """Microphone (first row), target and echo at the level of the recording; the microphone may clip."""

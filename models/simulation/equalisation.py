@@ -35,6 +35,12 @@ def random_band_limit(rng: np.random.Generator) -> np.ndarray:
     return np.array([pass_filter(cut_hz, high=False, quality=q) for q in (0.541, 1.307)], np.float32)
 
 
+def random_microphone(rng: np.random.Generator, range_db: float, band_limit_share: float) -> np.ndarray:
+    """The response of a microphone: an equaliser, now and then with a band limit; float32 [sections, 6]."""
+    response = random_equaliser(rng, range_db)
+    return np.concatenate([response, random_band_limit(rng)]) if rng.random() < band_limit_share else response
+
+
 def equalise(audio: np.ndarray, sections: np.ndarray) -> np.ndarray:
     """Filter audio [..., samples] by second-order sections [sections, 6], float32."""
     return sosfilt(sections.astype(audio.dtype), audio, axis=-1)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .corpus import SAMPLE_RATE
-from .equalisation import equalise, random_equaliser
+from .equalisation import equalise, random_equaliser, random_microphone
 from .scenes import SceneSimulator, padded
 from .turning import turned_to_the_talker
 
@@ -62,7 +62,7 @@ class LookSimulator(SceneSimulator):
         recipe, length = self.recipe, len(spoken)
         is_clean = rng.random() < recipe.clean_look_share
         strangers = 0 if is_clean else int(rng.integers(recipe.look_talkers[0], recipe.look_talkers[1] + 1))
-        microphone = self._microphone(rng)
+        microphone = random_microphone(rng, recipe.microphone_equalisation_db, recipe.band_limit_share)
         people = self.voices.choose(rng, strangers + 1)
         others = [int(person) for person in people if person != talker][:strangers]
         colour = random_equaliser(rng, recipe.speech_equalisation_db)

@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from ...runtime.errors import AudioError
-from .corpus import Corpus, read_folder, read_manifest
-from .head_files import read_heads, read_manifest_heads
+from .corpus import Corpus, listed, read_folder
+from .head_files import read_heads
 from .heads import Head
-
-NAMED = 5  # overlaps that an error lists
 
 
 @dataclass(frozen=True)
@@ -33,15 +31,6 @@ def read_material(
     )
 
 
-def read_manifest_material(manifest: str | Path, split: str) -> Material:
-    """Material of a split in a table; see `read_manifest` and `read_manifest_heads`."""
-    return Material(
-        read_manifest(manifest, split, "speech"),
-        read_manifest(manifest, split, "noise"),
-        read_manifest_heads(manifest, split),
-    )
-
-
 def check_disjoint(training: Material, validation: Material) -> None:
     """Raise AudioError, naming it, if a speaker, a recording or a head of validation is in training, too.
 
@@ -61,6 +50,4 @@ def check_disjoint(training: Material, validation: Material) -> None:
 
 def _refuse(what: str, in_both: set[str]) -> None:
     if in_both:
-        names = ", ".join(sorted(in_both)[:NAMED])
-        more = f" and {len(in_both) - NAMED} more" if len(in_both) > NAMED else ""
-        raise AudioError(f"{what} {names}{more} in both training and validation; expected in one of them")
+        raise AudioError(f"{what} {listed(sorted(in_both))} in both training and validation; expected in one of them")

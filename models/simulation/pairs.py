@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .corpus import SAMPLE_RATE, Corpus
-from .equalisation import equalise, random_band_limit, random_equaliser
+from .equalisation import equalise, random_equaliser, random_microphone
 from .levels import SILENT_POWER, gain_to_level, gain_to_ratio, power
 from .pitch import median_pitch_hz
 from .recipe import PairRecipe
@@ -69,7 +69,8 @@ class PairSimulator:
         """A mixture of `length` samples; the recipe draws its kind, one of `KINDS`, unless it is given."""
         recipe = self.recipe
         kind = self._draw_kind(rng) if kind is None else kind
-        microphone = self._microphone(rng)
+        # In all sounds before their levels, so that ratios are those of the recording.
+        microphone = random_microphone(rng, recipe.microphone_equalisation_db, recipe.band_limit_share)
         has_crowd = rng.random() < recipe.crowd_share
         people = self.voices.choose(rng, 3 if has_crowd else 2)
         if recipe.alike_share and rng.random() < recipe.alike_share:
@@ -118,13 +119,6 @@ class PairSimulator:
             if chance < limit:
                 return kind
         return KINDS[0]
-
-    def _microphone(self, rng: np.random.Generator) -> np.ndarray:
-        """The response of the microphone, second-order sections [sections, 6]; in all sounds before their levels."""
-        response = random_equaliser(rng, self.recipe.microphone_equalisation_db)
-        if rng.random() < self.recipe.band_limit_share:
-            response = np.concatenate([response, random_band_limit(rng)])
-        return response
 
     def _say(self, rng: np.random.Generator, speaker: int, length: int, microphone: np.ndarray) -> np.ndarray:
         """What a speaker has to say, at most `length` samples, through the microphone."""

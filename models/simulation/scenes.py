@@ -13,7 +13,7 @@ import numpy as np
 from ...runtime.errors import AudioError
 from .binaural_rooms import Room, random_room
 from .corpus import SAMPLE_RATE, Corpus
-from .equalisation import equalise, random_band_limit, random_equaliser
+from .equalisation import equalise, random_equaliser, random_microphone
 from .heads import Head
 from .levels import SILENT_POWER, gain_to_level, gain_to_ratio, power
 from .motion import course
@@ -35,7 +35,6 @@ class Scene:
     more_looks : each [2, 2, samples], another look at the target and the target alone in it
     talker : number of the target in the simulator's `voices.names`; head : name of the head
     snr_db : energy of the target with its whole room over the noise, while it speaks
-    azimuth_deg, look_azimuth_deg : of the target, then of the others, at the beginning
     kind : such as "diffuse noise in a room, moving"
     """
 
@@ -47,8 +46,6 @@ class Scene:
     talker: int
     head: str
     snr_db: float
-    azimuth_deg: tuple[float, ...]
-    look_azimuth_deg: tuple[float, ...]
     kind: str
     more_looks: tuple[np.ndarray, ...] = ()
 
@@ -134,7 +131,7 @@ class SceneSimulator:
         is_clean = rng.random() < recipe.clean_look_share
         others = int(rng.integers(recipe.interfering_talkers[0], recipe.interfering_talkers[1] + 1))
         strangers = 0 if is_clean else int(rng.integers(recipe.look_talkers[0], recipe.look_talkers[1] + 1))
-        microphone = self._microphone(rng)
+        microphone = random_microphone(rng, recipe.microphone_equalisation_db, recipe.band_limit_share)
         people = self.voices.choose(rng, 1 + max(others, strangers), length + look_length)
         more = (looks - 1) * (look_length,)
         told = [
@@ -171,8 +168,6 @@ class SceneSimulator:
             talker=int(people[target]),
             head=head.name,
             snr_db=snr_db,
-            azimuth_deg=tuple(azimuths_deg[_first(target, len(voices))].tolist()),
-            look_azimuth_deg=tuple(((looks_deg + 180) % 360 - 180).tolist()),
             kind=kind + (" in a room" if around.room else "") + (", moving" if around.yaw_deg is not None else ""),
             more_looks=tuple(each[:2] for each in more_looks),
         )
@@ -198,13 +193,6 @@ class SceneSimulator:
         around = Surroundings(head, self._draw_room(rng))
         noise, _ = self._noise(rng, around, len(voices[0]), microphone, people)
         return self._hear(rng, around, voices, azimuths_deg, noise * np.float32(not is_clean))[0]
-
-    def _microphone(self, rng: np.random.Generator) -> np.ndarray:
-        """The response of the ears' microphones, second-order sections [sections, 6]."""
-        response = random_equaliser(rng, self.recipe.microphone_equalisation_db)
-        if rng.random() < self.recipe.band_limit_share:
-            response = np.concatenate([response, random_band_limit(rng)])
-        return response
 
     def _say(
         self,

@@ -13,7 +13,7 @@ import sys
 from ..bundle import Bundle
 from ..bundle_info import State
 from ..errors import HearloopError
-from ..states import StepInfo
+from ..load import StepInfo
 from .cache import fetch
 from .compiled import Options
 

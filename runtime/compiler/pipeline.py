@@ -25,9 +25,3 @@ PASSES: dict[str, Callable[[Program], None]] = {
     "drop unread": drop_unread,
     "make regular": make_regular,
 }
-
-
-def improve(program: Program) -> None:
-    """Run all passes."""
-    for run in PASSES.values():
-        run(program)

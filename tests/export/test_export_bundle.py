@@ -11,7 +11,7 @@ from torch import nn
 
 from hearloop.export import ExportError, export_bundle
 from hearloop.export.onnx import export_graph
-from hearloop.export.verify import excitation_spectrum, verify
+from hearloop.export.verify import excitation_inputs, verify
 from hearloop.models import build
 from hearloop.models.frontend import Stft
 from hearloop.models.streaming.attention import WindowAttention
@@ -112,7 +112,7 @@ def model():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
         for _ in range(3):
-            model(excitation_spectrum(model, 40), model.initial_state(1))
+            model(excitation_inputs(model, 40)["spectrum"], model.initial_state(1))
     return model.eval()
 
 
@@ -125,7 +125,7 @@ def exported(model, tmp_path_factory):
 
 
 def test_the_runtime_gives_frame_by_frame_what_pytorch_gives_at_once(model, exported):
-    spectrum = excitation_spectrum(model, 300)
+    spectrum = excitation_inputs(model, 300)["spectrum"]
     with torch.no_grad():
         expected, _ = model(spectrum, model.initial_state(1))
     assert (expected - spectrum).abs().max() > 0.05 * spectrum.abs().max()
@@ -184,7 +184,7 @@ def test_every_streaming_layer_can_be_exported(name):
     torch.manual_seed(2)
     model = SpectrumModel(LAYERS[name]())
     with torch.no_grad():
-        model.train()(excitation_spectrum(model, 30), model.initial_state(1))
+        model.train()(excitation_inputs(model, 30)["spectrum"], model.initial_state(1))
     graph = export_graph(model.eval())
     assert verify(model, graph) <= 1e-5
     assert not {node.op_type for node in graph.graph.node} & {"Shape", "Gather", "Expand", "If", "Loop"}
@@ -278,7 +278,7 @@ def test_the_error_of_a_refused_graph_tells_where_and_how_much():
 
 def test_the_test_signal_has_voice_silence_and_jumps():
     model = SpectrumModel(Chain())
-    spectrum = excitation_spectrum(model, 250)
+    spectrum = excitation_inputs(model, 250)["spectrum"]
     assert spectrum.shape == (1, 1, 250, Stft(model.window).bins, 2)
     level_db = 10 * torch.log10(spectrum.square().sum((-1, -2))[0, 0] + 1e-12)
     assert (level_db == -120).sum() >= 10

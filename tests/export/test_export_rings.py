@@ -10,14 +10,14 @@ from torch import nn
 
 from hearloop.export import ExportError, export_bundle
 from hearloop.export.onnx import export_graph
-from hearloop.export.verify import excitation_spectrum
+from hearloop.export.verify import excitation_inputs
 from hearloop.models.streaming.attention import WindowAttention
 from hearloop.models.streaming.frame_attention import FrameAttention
 from hearloop.models.streaming.state import Rings
 from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.engine import open_engine
 from hearloop.runtime.errors import BundleError, HearloopError
-from hearloop.runtime.states import load_step
+from hearloop.runtime.load import load_step
 
 FRAMES = 60
 WINDOW = 7
@@ -94,7 +94,7 @@ def test_the_step_gives_one_entry_and_never_shifts_the_memory(bundle):
 
 @pytest.mark.parametrize("engine", ["ort", "compiled"])
 def test_each_engine_gives_what_pytorch_gives_long_after_the_memory_is_full(model, bundle, engine):
-    spectrum = excitation_spectrum(model, FRAMES)
+    spectrum = excitation_inputs(model, FRAMES)["spectrum"]
     expected = model(spectrum, model.initial_state(1))[0].numpy()
     assert np.abs(run(open_engine(bundle, engine), spectrum) - expected).max() <= 1e-5 * np.abs(expected).max()
 
@@ -105,7 +105,7 @@ def test_without_rings_the_step_gives_whole_memories_and_the_same_sound(model, t
     onnx.save(export_graph(model, rings=False), path)
     running = open_engine(load_step(path), engine)
     assert all(state.kind == "carry" for state in running.info.states)
-    spectrum = excitation_spectrum(model, FRAMES)
+    spectrum = excitation_inputs(model, FRAMES)["spectrum"]
     expected = model(spectrum, model.initial_state(1))[0].numpy()
     assert np.abs(run(running, spectrum) - expected).max() <= 1e-5 * np.abs(expected).max()
 
@@ -113,7 +113,7 @@ def test_without_rings_the_step_gives_whole_memories_and_the_same_sound(model, t
 @pytest.mark.parametrize(("first", "second"), [("ort", "compiled"), ("compiled", "ort"), ("ort", "ort")])
 @pytest.mark.parametrize("frames", [3, WINDOW, 2 * WINDOW + 3])
 def test_a_saved_state_has_the_oldest_entry_first_and_continues_in_any_engine(model, bundle, first, second, frames):
-    spectrum = excitation_spectrum(model, FRAMES)
+    spectrum = excitation_inputs(model, FRAMES)["spectrum"]
     expected, _ = model(spectrum, model.initial_state(1))
     _, state = model(spectrum[:, :, :frames], model.initial_state(1))
     begins, goes_on = open_engine(bundle, first), open_engine(bundle, second)
@@ -130,7 +130,7 @@ def test_a_saved_state_has_the_oldest_entry_first_and_continues_in_any_engine(mo
 
 @pytest.mark.parametrize("engine", ["ort", "compiled"])
 def test_a_reset_forgets_all_entries(model, bundle, engine):
-    spectrum = excitation_spectrum(model, 20)
+    spectrum = excitation_inputs(model, 20)["spectrum"]
     running = open_engine(bundle, engine)
     before = run(running, spectrum)
     running.reset()

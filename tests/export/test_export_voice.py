@@ -6,7 +6,7 @@ import torch
 
 from hearloop.export import export_bundle
 from hearloop.export.steering import export_steering
-from hearloop.export.verify import excitation_spectrum
+from hearloop.export.verify import excitation_inputs
 from hearloop.models import build
 from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.engine import open_engine
@@ -29,7 +29,7 @@ def enroll_bundle(enroll, tmp_path_factory):
 
 @pytest.mark.parametrize("engine", ["ort", "compiled"])
 def test_the_embedding_grows_with_every_frame_and_has_unit_norm(enroll, enroll_bundle, engine):
-    spectrum = excitation_spectrum(enroll, 60)
+    spectrum = excitation_inputs(enroll, 60)["spectrum"]
     expected, _ = enroll(spectrum, enroll.initial_state(1))
     running = open_engine(enroll_bundle, engine)
     for index, frame in enumerate(spectrum.split(1, dim=2)):
@@ -45,7 +45,7 @@ def test_the_bundle_of_an_enrolment_gives_an_embedding_and_no_spectrum(enroll_bu
 
 
 def test_the_level_of_a_look_does_not_change_the_voice(enroll):
-    spectrum = excitation_spectrum(enroll, 120)
+    spectrum = excitation_inputs(enroll, 120)["spectrum"]
     loud, _ = enroll(spectrum, enroll.initial_state(1))
     quiet, _ = enroll(spectrum / 30, enroll.initial_state(1))
     np.testing.assert_allclose(loud[:, :, -1], quiet[:, :, -1], atol=1e-4)
@@ -56,7 +56,7 @@ def test_the_map_of_a_voice_has_the_shape_that_the_step_takes_and_steers_it(enro
     model = build("target", channels=8, hidden=6, blocks=2, heads=2, memory=5, query=2, embedding=12).eval()
     export_steering(model, tmp_path / "steering.onnx")
     steering = open_engine(tmp_path / "steering.onnx", "ort")
-    spectrum = excitation_spectrum(model, 20)
+    spectrum = excitation_inputs(model, 20)["spectrum"]
     maps, outputs = [], []
     for voice in np.eye(12, dtype=np.float32)[:2]:
         maps.append(steering.step({"embedding": voice[None]})["map"])

@@ -2,10 +2,12 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
 from hearloop.models.simulation.material import Material
+from hearloop.models.simulation.scenes import SceneSimulator
 from hearloop.models.simulation.starter import starter_material
 
 # Largest error as a fraction of the largest magnitude. float32 carries 6e-8; a sum of n terms in another order loses
@@ -42,3 +44,16 @@ def starter() -> tuple[Material, Material]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return starter_material()
+
+
+@pytest.fixture
+def look_azimuths_deg(monkeypatch) -> list[list[float]]:
+    """Where the talkers of each look are that is simulated from now on, the target before the others."""
+    looks, draw = [], SceneSimulator._look_azimuths_deg
+
+    def drawn(*arguments):
+        looks.append(draw(*arguments).tolist())
+        return np.array(looks[-1])
+
+    monkeypatch.setattr(SceneSimulator, "_look_azimuths_deg", drawn)
+    return looks

@@ -60,15 +60,14 @@ def test_a_linear_path_can_be_found_and_a_saturated_one_not_fully(starter):
     assert left_db[1] > left_db[0] + 15
 
 
-def test_the_delay_is_the_one_told(starter):
-    for seed in range(5):
-        scene = simulator(starter[0], replace(QUIET, saturation_share=0.0)).scene(
-            np.random.default_rng(seed), LENGTH, "far end"
-        )
+@pytest.mark.parametrize("delay_ms", [0.0, 60.0, 200.0])
+def test_the_delay_is_that_of_the_recipe(starter, delay_ms):
+    recipe = replace(QUIET, saturation_share=0.0, delay_ms=(delay_ms, delay_ms))
+    for seed in range(2):
+        scene = simulator(starter[0], recipe).scene(np.random.default_rng(seed), LENGTH, "far end")
         spectra = [np.fft.rfft(sound, 2 * LENGTH) for sound in (scene.echo, scene.reference)]
         cross = np.fft.irfft(spectra[0] * spectra[1].conj() / (np.abs(spectra[1]) ** 2 + 1e-3))
-        assert np.argmax(np.abs(cross)) == pytest.approx(scene.delay_samples, abs=8)
-        assert 0 <= scene.delay_samples <= 3200
+        assert np.argmax(np.abs(cross)) == pytest.approx(16 * delay_ms, abs=8)
 
 
 def alike(first, second):

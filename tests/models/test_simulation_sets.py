@@ -45,11 +45,12 @@ def test_the_target_reopens_after_two_silent_seconds(starter):
     assert np.any(scene.target[:, int(3.6 * 16000) :])
 
 
-def test_the_angle_of_the_look_changes_the_look_alone(starter):
+def test_the_angle_of_the_look_changes_the_look_alone(starter, look_azimuths_deg):
     usual, turned = (scene_validation_set(starter[1], 4, 0, frontal_deg=degrees).scenes for degrees in (10.0, 30.0))
+    for first_deg, second_deg in zip(look_azimuths_deg[:4], look_azimuths_deg[4:], strict=True):
+        assert second_deg[0] == pytest.approx(3 * first_deg[0])
+        assert second_deg[1:] == first_deg[1:]
     for first, second in zip(usual, turned, strict=True):
-        assert second.look_azimuth_deg[0] == pytest.approx(3 * first.look_azimuth_deg[0])
-        assert second.look_azimuth_deg[1:] == first.look_azimuth_deg[1:]
         assert first.look.shape == second.look.shape
         assert not np.array_equal(first.look, second.look)
         # The level of scene and look is a common one.

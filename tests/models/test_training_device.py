@@ -20,8 +20,8 @@ from hearloop.models.simulation.looks import LookItems
 from hearloop.models.simulation.pairs import PairItems
 from hearloop.models.simulation.scenes import SceneItems
 from hearloop.models.target.hearing import Hearing
-from hearloop.models.training.average import WeightAverage
 from hearloop.models.training.loss import Loss, LossWeights, TargetLossWeights
+from hearloop.models.training.moving_average import WeightAverage
 from hearloop.models.training.muon import Muon
 from hearloop.models.training.talker_loss import SeparateLossWeights
 from hearloop.models.training.tasks.enhance import EnhanceLoss

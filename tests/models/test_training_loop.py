@@ -8,11 +8,11 @@ from torch import nn
 
 from hearloop.models import build
 from hearloop.models.streaming.lookahead import LookaheadAttention
-from hearloop.models.training.average import WeightAverage
 from hearloop.models.training.checkpoint import read_checkpoint
 from hearloop.models.training.configuration import SeparateConfiguration
 from hearloop.models.training.loop import Training
 from hearloop.models.training.machines import open_fabric, run_on
+from hearloop.models.training.moving_average import WeightAverage
 from hearloop.models.training.settings import Settings
 from hearloop.models.training.tasks import open_task, separate
 

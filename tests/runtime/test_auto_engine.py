@@ -22,10 +22,10 @@ from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.compiler import cache, compile
 from hearloop.runtime.compiler.compiled import Options
 from hearloop.runtime.live import LiveLoop
+from hearloop.runtime.load import load_model
 from hearloop.runtime.ort import OrtEngine
 from hearloop.runtime.software_device import SoftwareDevice
 from hearloop.runtime.spectral_frames import SpectralFrames
-from hearloop.runtime.states import load_model
 
 LONGEST_S = 120
 # Of the input: what rounding makes of a mask that is computed in two ways. The largest of 12,000 frames was 2.4e-7.

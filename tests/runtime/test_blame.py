@@ -1,7 +1,7 @@
 """Whose fault it is that something comes too late: of the model's computing, of the system's scheduling, or the host's.
 
-In worker form the clocks are told the time. In native form the model takes 9 ms of blocks of 8 ms: of the processor, or
-of the clock on the wall.
+On the worker path the clocks are told the time. On the native path the model takes 9 ms of blocks of 8 ms: of the
+processor, or of the clock on the wall.
 """
 
 import ctypes

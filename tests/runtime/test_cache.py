@@ -17,14 +17,14 @@ from hearloop.runtime.compiler import cache
 from hearloop.runtime.compiler.compiled import Options
 from hearloop.runtime.compiler.target import host_target
 from hearloop.runtime.errors import BundleError
-from hearloop.runtime.states import load_model
+from hearloop.runtime.load import load_model
 from hearloop.tools.main import main
 
 COMPILE = """
 import sys
 from hearloop.runtime.compiler import cache, compile
 from hearloop.runtime.compiler.compiled import Options
-from hearloop.runtime.states import load_model
+from hearloop.runtime.load import load_model
 
 whole = compile.compile_model
 

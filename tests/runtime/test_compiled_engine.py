@@ -12,7 +12,7 @@ from hearloop.runtime.compiler.compiled import Options
 from hearloop.runtime.engine import NativeEngine
 from hearloop.runtime.errors import AudioError, EngineError, UnsupportedModel
 from hearloop.runtime.golden import golden_error
-from hearloop.runtime.states import load_model
+from hearloop.runtime.load import load_model
 
 PEERS = {
     "gtcrn/gtcrn_simple.onnx": 1e-5,

@@ -15,13 +15,6 @@ def test_the_total_is_the_sum_and_keeps_its_length_in_time_at_any_rate(delays, r
     assert str(ledger).splitlines()[-1].startswith("total")
 
 
-def test_extending_adds_named_delays_and_leaves_the_old_ledger_alone():
-    ledger = Ledger(16000, {"lookahead": 64})
-    longer = ledger.extended(device_output=128)
-    assert dict(longer) == {"lookahead": 64, "device output": 128}
-    assert dict(ledger) == {"lookahead": 64}
-
-
 def test_a_ledger_tells_every_delay_in_samples_and_in_milliseconds():
     lines = str(Ledger(16000, {"lookahead": 64, "device input": 128})).splitlines()
     assert [line.split()[-4:] for line in lines] == [

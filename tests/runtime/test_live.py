@@ -13,11 +13,12 @@ from numba.core import event
 from numba.core.dispatcher import Dispatcher
 from signals import noise
 
-from hearloop.runtime import live
+from hearloop.runtime import live, worker_session
 from hearloop.runtime.controls import Controls
-from hearloop.runtime.errors import HearloopError
+from hearloop.runtime.errors import DeviceError, HearloopError
 from hearloop.runtime.live import LiveLoop
 from hearloop.runtime.software_device import SoftwareDevice
+from hearloop.runtime.succession import Succession
 
 pytestmark = pytest.mark.realtime
 
@@ -73,6 +74,14 @@ def test_one_microphone_is_heard_on_both_sides_and_two_stay_apart():
         clock.loop.wait()
     for side in device.output:
         assert np.array_equal(side[delay + 1000 :][:7000], -audio[0, 1000:])
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_microphones_that_do_not_fit_the_headphones_are_refused(outputs):
+    """The right ear was once dropped, or played on two outputs, without a word."""
+    device = SoftwareDevice(noise(1000, 2), 16000, output_channels=outputs, name="odd device")
+    with pytest.raises(DeviceError, match=rf"'odd device' has 2 input channels and {outputs} output.*expected one inp"):
+        LiveLoop("none", device, wet_path=lambda chunk: Turned(channels=2))
 
 
 def test_bypass_is_the_dry_signal_in_the_same_place():
@@ -155,17 +164,18 @@ def assert_equal_unless_concealed(heard, expected, concealed, block):
     assert np.count_nonzero(~opened) <= concealed * (block + 80)
 
 
-def test_the_output_opens_and_closes_without_a_click():
-    tone = np.sin(2 * np.pi * 50 * np.arange(16000) / 16000) * 0.5
+@pytest.mark.parametrize("block", [128, 1024])
+def test_the_output_opens_and_closes_without_a_click(block):
+    tone = np.cos(2 * np.pi * 50 * np.arange(16000) / 16000) * 0.5  # at its loudest from the first sample on
     clock = Lockstep()  # a late block would be concealed, which is steeper than this tone
-    device = SoftwareDevice(tone, 16000, 128, seconds=60, clock=clock)
+    device = SoftwareDevice(tone, 16000, block, seconds=60, clock=clock)
     clock.loop = LiveLoop("none", device, wet_path=lambda chunk: Turned())
     with clock.loop as loop:
         loop.wait(0.5)
     heard = device.output[0]
     assert np.max(np.abs(heard)) > 0.45
     assert np.max(np.abs(np.diff(heard))) < 1.3 * np.max(np.abs(np.diff(tone)))
-    assert np.max(np.abs(heard[-128:])) == 0
+    assert np.max(np.abs(heard[-block:])) == 0
 
 
 def test_a_recording_is_what_was_heard(tmp_path):
@@ -214,6 +224,60 @@ def test_threads_that_stop_a_loop_at_once_stop_it_once(endless_loop):
         thread.join()
     assert not failed
     assert gc.isenabled()
+
+
+def stop_in_the_next_fade(monkeypatch, loop: LiveLoop) -> None:
+    """Let `stop` be called as by a signal's handler: by the thread itself that has just begun to close the output."""
+    fade_out = worker_session.fade_out
+
+    def interrupted(stage, gone):
+        monkeypatch.setattr(worker_session, "fade_out", fade_out)
+        loop.stop()
+        fade_out(stage, gone)
+
+    monkeypatch.setattr(worker_session, "fade_out", interrupted)
+
+
+def assert_nothing_runs_any_more(loop: LiveLoop) -> None:
+    assert loop.seconds < 60
+    assert gc.isenabled()
+    for thread in (loop._sessions.current.worker._thread, loop.device._thread):
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def test_a_stop_in_the_midst_of_another_stop_of_the_same_thread_changes_nothing(endless_loop, monkeypatch):
+    """It once did all the work a second time, counted events twice, and let the first stop fail at the end of it."""
+    endless_loop.start()
+    endless_loop._sessions.current._path.events["failed_frames"] = 3
+    stop_in_the_next_fade(monkeypatch, endless_loop)
+    endless_loop.stop()
+    assert gc.isenabled()
+    assert endless_loop.stats()["events"]["failed_frames"] == 3
+
+
+def test_a_stop_while_a_new_block_size_is_taken_up_leaves_nothing_that_runs(monkeypatch):
+    """The session of the new size once began after the end, and its worker never ended."""
+    device = SoftwareDevice(noise(16000), 16000, [128] * 60 + [256] * 10**6, seconds=math.inf)
+    device.block_sizes = (128, 128)
+    loop = LiveLoop("none", device, wet_path=lambda chunk: Turned())
+    loop.start()
+    stop_in_the_next_fade(monkeypatch, loop)
+    loop.wait(60)
+    assert_nothing_runs_any_more(loop)
+
+
+def test_a_stop_while_the_loop_starts_ends_it_as_soon_as_it_has_started(endless_loop, monkeypatch):
+    begin = Succession.begin
+
+    def interrupted(*arguments):
+        endless_loop.stop()
+        begin(*arguments)
+
+    monkeypatch.setattr(Succession, "begin", interrupted)
+    endless_loop.start()
+    endless_loop.wait(60)
+    assert_nothing_runs_any_more(endless_loop)
 
 
 def test_a_loop_that_does_not_run_yet_cannot_be_waited_for(endless_loop):

@@ -157,7 +157,8 @@ def test_a_wet_path_that_returns_nan_is_never_heard():
     assert np.max(np.abs(device.output)) < 1
 
 
-def test_an_error_in_the_callback_itself_lets_the_limited_input_through():
+@pytest.mark.parametrize("ceiling_dbfs", [-1.0, -30.0])
+def test_an_error_in_the_callback_itself_lets_the_limited_input_through(ceiling_dbfs):
     audio = noise(128 * 60)
     audio[:, 128 * 40 + 5 : 128 * 40 + 9] = [np.nan, np.inf, 50, -50]
 
@@ -166,10 +167,10 @@ def test_an_error_in_the_callback_itself_lets_the_limited_input_through():
             clock.loop._sessions.current.callback.stage = None
 
     clock = Lockstep(break_stage)
-    device, loop = run(audio, Turned(), clock)
-    heard = device.output[0, 128 * 41 : 128 * 42]
-    assert np.array_equal(heard[9:], audio[0, 128 * 40 + 9 : 128 * 41])
-    assert np.max(np.abs(heard)) < 1
+    device, loop = run(audio, Turned(), clock, ceiling_dbfs=ceiling_dbfs)
+    heard, ceiling = device.output[0, 128 * 41 : 128 * 42], np.float32(10 ** (ceiling_dbfs / 20))
+    assert np.array_equal(heard[9:], np.clip(audio[0, 128 * 40 + 9 : 128 * 41], -ceiling, ceiling))
+    assert np.max(np.abs(device.output)) <= ceiling
     assert "AttributeError" in loop.stats()["message"]
     assert loop.stats()["callback_errors"] > 0
 

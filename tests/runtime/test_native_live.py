@@ -9,7 +9,7 @@ from live_parts import RAMP_S
 from native_engine import GAIN, NativeGain
 from signals import noise
 
-from hearloop.runtime import live
+from hearloop.runtime import live, session
 from hearloop.runtime.controls import MUTED_DB, Controls
 from hearloop.runtime.engine import open_engine
 from hearloop.runtime.errors import DeviceError, EngineError, HearloopError
@@ -86,7 +86,7 @@ def test_a_path_that_is_unknown_or_impossible_is_refused(make_bundle):
     device = SoftwareDevice(noise(1000), 16000, 128)
     with pytest.raises(EngineError, match=r"'callback'.*auto, native, worker"):
         LiveLoop(make_bundle(), device, path="callback")
-    with pytest.raises(EngineError, match=r"'ort' has no native form"):
+    with pytest.raises(EngineError, match=r"'ort' cannot take the native path"):
         LiveLoop(make_bundle(), device, "ort", path="native")
     assert LiveLoop(make_bundle(), device, "ort").path == "worker"
 
@@ -176,7 +176,7 @@ def test_a_host_that_changes_to_another_size_costs_what_that_size_costs_and_a_re
     assert stats["ledger"] == {
         "device input": 256,
         "lookahead": 64,
-        "re blocking": 0 if path == "native" else 128,
+        "re-blocking": 0 if path == "native" else 128,
         **({} if path == "native" else {"worker": 128}),
         "device output": 0,
     }
@@ -213,15 +213,33 @@ def test_a_block_size_that_is_not_known_before_is_found_out(native_loop, make_bu
     assert np.max(np.abs(device.output[0, delay + 8000 :][:7000] + audio[0, 8000:15000])) < 1e-5
 
 
-def test_the_output_opens_and_closes_without_a_click(native_loop):
-    tone = np.sin(2 * np.pi * 50 * np.arange(16000) / 16000) * 0.5
-    device = SoftwareDevice(tone, 16000, 128, seconds=60)
+@pytest.mark.parametrize("block", [128, 100, 1024])
+def test_the_output_opens_and_closes_without_a_click(block, native_loop):
+    tone = np.cos(2 * np.pi * 50 * np.arange(16000) / 16000) * 0.5  # at its loudest from the first sample on
+    device = SoftwareDevice(tone, 16000, block, seconds=60)
     with native_loop(device) as loop:
         loop.wait(0.5)
     heard = device.output[0]
     assert np.max(np.abs(heard)) > 0.45
     assert np.max(np.abs(np.diff(heard))) < 1.3 * np.max(np.abs(np.diff(tone)))
-    assert np.max(np.abs(heard[-128:])) == 0
+    assert np.max(np.abs(heard[-block:])) == 0
+
+
+@pytest.mark.parametrize(("path", "block"), [("native", 100), ("worker", 1024)])
+def test_another_block_size_is_taken_up_without_a_click(path, block, native_loop, make_bundle, monkeypatch):
+    """The new delay line begins with silence, over which the ramp must not open."""
+    monkeypatch.setattr(session, "FADE_PATIENCE_S", 20.0)
+    tone = np.cos(2 * np.pi * 50 * np.arange(16000) / 16000) * 0.5
+    unhurried = Steady(lambda block: time.sleep(0.005))  # the change must be noticed before the end
+    count = 128 * 60 + block * 400
+    device = SoftwareDevice(tone, 16000, [128] * 60 + [block] * 9999, seconds=count / 16000, clock=unhurried)
+    device.block_sizes = (128, 128)
+    with native_loop(device, NativeGain(make_bundle()), path=path) as loop:
+        loop.wait()
+    assert loop._sessions.current.smallest == block
+    heard = device.output[0, :count]  # the tone's own end is as steep as may be
+    assert np.max(np.abs(heard[-16000:])) > 0.45
+    assert np.max(np.abs(np.diff(heard))) < 1.3 * np.max(np.abs(np.diff(tone)))
 
 
 def test_a_recording_is_what_was_heard(native_loop, tmp_path):

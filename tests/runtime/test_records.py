@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hearloop.runtime import kernels, outputstage, wetpath
+from hearloop.runtime import kernels, outputstage, wetpath_kernels
 from hearloop.runtime.kernels import kernel
 from hearloop.runtime.records import Counts, Image, Matrix, Spectrum, Vector, fetch_from
 
@@ -74,7 +74,7 @@ def test_an_image_keeps_its_arrays_and_changes_no_reference_count():
 
 def test_the_cache_of_a_kernel_is_valid_for_all_sources_that_take_part(tmp_path, monkeypatch):
     """A kernel holds code and layouts of other files, which Numba by itself does not look at."""
-    for dispatcher in (weigh, wetpath.take, outputstage.output_stage):
+    for dispatcher in (weigh, wetpath_kernels.take, outputstage.output_stage):
         assert dispatcher._cache._cache_file._source_stamp == kernels.SOURCE_STAMP
     (tmp_path / "kernels.py").write_text("")
     (tmp_path / "one.py").write_text("from .kernels import kernel")

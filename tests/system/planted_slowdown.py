@@ -12,11 +12,11 @@ import subprocess
 import sys
 from time import perf_counter_ns
 
-from hearloop.runtime.states import load_model
+from hearloop.runtime.load import load_model
 from hearloop.tools.profiling.clock import RealClock
 from hearloop.tools.profiling.compare import compare
+from hearloop.tools.profiling.measure import measure
 from hearloop.tools.profiling.reference import REFERENCES, references
-from hearloop.tools.profiling.runner import measure
 from hearloop.tools.profiling.subjects import Work, open_subject
 
 

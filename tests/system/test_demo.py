@@ -82,7 +82,7 @@ def test_without_matplotlib_the_sound_is_written_and_the_remedy_told(
     make_bundle, recording, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "hearloop.tools.picture", raising=False)
+    monkeypatch.delitem(sys.modules, "hearloop.tools.demo_picture", raising=False)
     assert demo("--model", make_bundle(), "--recording", recording, "--out", tmp_path) == 0
     assert (tmp_path / "enhanced.wav").is_file()
     assert not (tmp_path / "demo.png").exists()

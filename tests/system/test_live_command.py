@@ -161,4 +161,6 @@ def test_faults_are_one_clear_line(noise_file, make_bundle, tmp_path):
     assert "cannot be created" in refuse("--software", noise_file, "--model", model, "--record", tmp_path / "heard.txt")
     assert "mix" in refuse("--software", noise_file, "--model", model, "--mix", 3)
     assert "does not separate its input" in refuse("--software", noise_file, "--model", model, "--gains", "0,-12")
-    assert "no native form" in refuse("--software", noise_file, "--model", model, "--engine", "ort", "--path", "native")
+    assert "cannot take the native path" in refuse(
+        "--software", noise_file, "--model", model, "--engine", "ort", "--path", "native"
+    )

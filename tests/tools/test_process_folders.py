@@ -1,6 +1,7 @@
 """`hearloop process` on folders: no recording is written over, no output is taken for a recording."""
 
 import os
+import sys
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_an_unknown_backend_is_told(make_bundle, tmp_path, capsys, source):
     places = (str(tmp_path / source), str(tmp_path / "out.wav"))
     assert main(["process", "--model", str(make_bundle()), *places, "--backend", "nope"]) == 1
     assert "--backend is 'nope'; expected one that joblib has" in capsys.readouterr().err
+
+
+def test_a_backend_whose_package_is_missing_is_told(make_bundle, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("joblib")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "joblib._dask", raising=False)
+    record(tmp_path / "in" / "a.wav")
+    places = (str(tmp_path / "in"), str(tmp_path / "out"))
+    assert main(["process", "--model", str(make_bundle()), *places, "--backend", "dask"]) == 1
+    told = capsys.readouterr().err
+    assert "--backend is 'dask'" in told
+    assert "dask is not installed" in told
+    assert "expected one" not in told
 
 
 def test_a_process_that_was_killed_is_told(make_bundle, tmp_path, capsys, monkeypatch):

@@ -15,7 +15,7 @@ def told(**changes):
     rows = [{"name": "enhance-small ort", "model": "enhance-small", "turns": [{"p50": 1.0}]}]
     content = {
         "format": "hearloop profile",
-        "version": 1,
+        "version": 2,
         "mode": "paced",
         "settings": {},
         "environment": {},
@@ -86,8 +86,8 @@ def test_a_run_is_compared_with_a_baseline(profile, tmp_path):
     [
         ("{", "not a readable report"),
         ("{}", "not a report of `hearloop profile`"),
-        ('{"format": "hearloop profile", "version": 9}', "version is 9; expected 1"),
-        ('{"format": "hearloop profile", "version": 1, "mode": "live"}', "mode is 'live'; expected paced"),
+        ('{"format": "hearloop profile", "version": 9}', "version is 9; expected 2"),
+        ('{"format": "hearloop profile", "version": 2, "mode": "live"}', "mode is 'live'; expected paced"),
         (told(rows=None), "rows is None"),
         (told(rows=[]), r"rows is \[\]"),
         (told(settings=None), "settings is None"),

@@ -9,7 +9,7 @@ from fake_time import MS, FakeClock, FakeJob
 from hearloop.runtime.errors import HearloopError
 from hearloop.tools.profiling.compare import compare, comparison_table, differences
 from hearloop.tools.profiling.conditions import failures, parse_conditions
-from hearloop.tools.profiling.runner import measure
+from hearloop.tools.profiling.measure import measure
 from hearloop.tools.profiling.subjects import Subject
 
 

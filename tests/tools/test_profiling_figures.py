@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hearloop.tools.profiling.figures import BEYOND, EDGES_US, distribution, figures, longest_run
-from hearloop.tools.profiling.runner import measure
+from hearloop.tools.profiling.measure import measure
 from hearloop.tools.profiling.schedule import Samples, run_back_to_back, run_paced
 from hearloop.tools.profiling.subjects import Subject
 from hearloop.tools.profiling.table import number, whole

@@ -10,8 +10,8 @@ import pytest
 from hearloop.tools.profiling.clock import RealClock
 from hearloop.tools.profiling.document import document
 from hearloop.tools.profiling.html import write_html
+from hearloop.tools.profiling.measure import measure
 from hearloop.tools.profiling.reference import references
-from hearloop.tools.profiling.runner import measure
 from hearloop.tools.profiling.subjects import Work
 
 FLAGS = (

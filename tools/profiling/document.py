@@ -20,7 +20,7 @@ from .machine import machine
 from .resources import peak_resident_bytes, resident_bytes
 from .schedule import Samples
 
-FORMAT, VERSION = "hearloop profile", 1
+FORMAT, VERSION = "hearloop profile", 2
 SCHEMA = Path(__file__).with_name("schema.json")
 CSV_COLUMNS = ("row", "block", "turn", "lateness_us", "compute_us", "slack_us", "processor_us", *STAGES)
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from ...runtime.controls import Controls
-from ...runtime.devices import C_CALLBACK, AudioCallback, Device
+from ...runtime.devices import AudioCallback, Device, python_callback
 from ...runtime.errors import DeviceError, HearloopError
 from ...runtime.ledger import Ledger
 from ...runtime.live import LiveLoop
 from .delay import CERTAIN, find_delay, sequence
-from .runner import ledger_json
+from .measure import ledger_json
 
 ORDER = 15  # 0.68 s at 48 kHz: longer than any delay that one can work with
 SETTLING_S = 1.0
@@ -61,8 +61,7 @@ class ProbedDevice:
         self._device.start(lambda indata, outdata, frames: self._exchange(callback, indata, outdata, frames))
 
     def start_native(self, callback: int, data: int) -> None:
-        call = C_CALLBACK(callback)
-        self.start(lambda indata, outdata, frames: call(indata.ctypes.data, outdata.ctypes.data, frames, None, 0, data))
+        self.start(python_callback(callback, data))
 
     def stop(self) -> None:
         self._device.stop()

@@ -23,12 +23,12 @@ from ..kernels import kernel_table, measure_kernels
 from .back_to_back import TURN, back_to_back_table, largest_difference, measure_back_to_back
 from .clock import RealClock
 from .document import document
+from .live import cost_of_logging_ns, measure_live
 from .loopback import connect_jack, loopback_table, measure_loopback
 from .machine import temperatures_c
+from .measure import ledger_json, measure
 from .nodes import measure_nodes, node_table
 from .reference import REFERENCES, references
-from .runner import ledger_json, measure
-from .running import cost_of_logging_ns, measure_live
 from .schedule import Samples, cost_of_measuring_ns
 from .stress import stress
 from .subjects import LARGEST_BLOCK, Subject, Work, open_subject

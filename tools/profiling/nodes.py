@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...runtime.bundle import Bundle
-from ...runtime.ort import OrtEngine, open_session
+from ...runtime.ort import OrtEngine
+from ...runtime.ort_session import open_session
 from .signals import Signal
 
 LONGEST = 8
@@ -29,7 +30,8 @@ def measure_nodes(bundle: Bundle, steps: int) -> dict[str, Any]:
         `step_us`, the median of the whole step with what the profiler costs.
     """
     with tempfile.TemporaryDirectory() as folder:
-        engine = OrtEngine(bundle, open_session(bundle, profile_prefix=str(Path(folder) / "nodes")))
+        session = open_session(bundle.model, streaming=True, profile_prefix=str(Path(folder) / "nodes"))
+        engine = OrtEngine(bundle, session)
         signals = {name: Signal("noise", array.shape) for name, array in engine.inputs.items()}
         for index in range(steps):
             for name, signal in signals.items():

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 
 from ...runtime.stages import STAGES
-from ..picture import STYLE
+from ..demo_picture import STYLE
 from .figures import REST
 from .reference import REFERENCES
 from .schedule import Samples

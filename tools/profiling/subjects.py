@@ -24,7 +24,8 @@ from ...runtime.errors import BundleError
 from ...runtime.ledger import Ledger
 from ...runtime.native_callback import callback
 from ...runtime.native_session import NativeSession, NativeTelemetry
-from ...runtime.ort import OrtEngine, open_session
+from ...runtime.ort import OrtEngine
+from ...runtime.ort_session import open_session
 from ...runtime.outputstage import OutputStage
 from ...runtime.session import Setting, Telemetry
 from ...runtime.stages import MODEL, ON, SAFETY, begin_laps, lap, new_laps
@@ -112,7 +113,7 @@ def open_subject(bundle: Bundle, engine: str, work: Work) -> Subject:
     opened = (
         CompiledEngine(bundle)
         if engine == "compiled"
-        else OrtEngine(bundle, open_session(bundle, work.threads) if work.threads != 1 else None)
+        else OrtEngine(bundle, open_session(bundle.model, work.threads, streaming=True))
     )
     subject = Subject(
         bundle.info.name, engine, BareStep(opened, work), "step", hashlib.sha256(bundle.model).hexdigest()

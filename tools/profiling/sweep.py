@@ -7,7 +7,7 @@ from typing import Any
 from ...runtime.bundle import Bundle
 from ...runtime.errors import HearloopError
 from .clock import RealClock
-from .runner import Row, measure, measure_together
+from .measure import Row, measure, measure_together
 from .subjects import LARGEST_BLOCK, Work, open_subject
 from .table import ledger_line
 

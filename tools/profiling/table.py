@@ -9,7 +9,7 @@ from .reference import REFERENCES
 
 NAME, BAR = 24, 40
 TIMES = ("min", "p50", "p90", "p99", "p99.9", "max")
-SHORT = dict(zip(STAGES, ("in-q", "resam", "anal", "model", "synth", "hear", "safe", "out-q"), strict=True))
+SHORT = dict(zip(STAGES, ("in-q", "resam", "anal", "model", "synth", "safe", "out-q"), strict=True))
 
 
 def report_table(report: dict[str, Any]) -> str:

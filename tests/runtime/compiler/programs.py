@@ -6,6 +6,7 @@ import numpy as np
 
 from hearloop.runtime.compiler.expression import Load, Result, apply
 from hearloop.runtime.compiler.memory import Addresses, Memory
+from hearloop.runtime.compiler.pipeline import PASSES
 from hearloop.runtime.compiler.program import (
     Contract,
     Cumulate,
@@ -99,6 +100,12 @@ class Builder:
                 self.kernels.append(Map(port[here], Load(value[here])))
             ports[name] = port
         return Program("random", self.memory, self.kernels, inputs, ports, self.states)
+
+
+def improve(program: Program) -> None:
+    """Run all passes, as `compile_model` does."""
+    for run in PASSES.values():
+        run(program)
 
 
 def random_program(seed: int, operations: int = 12) -> Program:

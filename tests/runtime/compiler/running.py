@@ -6,11 +6,11 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from hearloop.runtime.compiler.lower import lower
-from hearloop.runtime.compiler.pipeline import improve
 from hearloop.runtime.compiler.read import read_model
 from hearloop.runtime.compiler.reference import Reference
 
 from .machine_run import MachineRun
+from .programs import improve
 
 # Relative to the largest value of an output (and to 1): sums in another order, and a few units in the last place.
 TOLERANCE = 2e-5

@@ -10,14 +10,13 @@ from hearloop.runtime.compiled_engine import aligned
 from hearloop.runtime.compiler.compile import compile_model
 from hearloop.runtime.compiler.compiled import Options
 from hearloop.runtime.compiler.expression import OPERATIONS, Load, apply
-from hearloop.runtime.compiler.pipeline import improve
 from hearloop.runtime.compiler.program import Map
 from hearloop.runtime.compiler.reference import Reference
 from hearloop.runtime.compiler.target import ARM64
-from hearloop.runtime.states import load_model
+from hearloop.runtime.load import load_model
 
 from .emulator import EMULATOR, LINKER, PROGRAMS, EmulatedRun, Emulator
-from .programs import Builder, random_program
+from .programs import Builder, improve, random_program
 from .test_emit import operand_count
 from .test_random_graphs import Graph, lowered_and_improved
 

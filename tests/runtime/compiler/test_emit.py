@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from hearloop.runtime.compiler.compiled import Options
 from hearloop.runtime.compiler.expression import OPERATIONS, Load, Result, apply
 from hearloop.runtime.compiler.passes.regular import make_regular
-from hearloop.runtime.compiler.pipeline import improve
 from hearloop.runtime.compiler.program import Chain, Contract, Cumulate, Map, Normalize, Reduce, Scan, Softmax
 from hearloop.runtime.compiler.reference import Reference
 from hearloop.runtime.compiler.target import host_target
 
 from .machine_run import MachineRun
-from .programs import Builder, random_program
+from .programs import Builder, improve, random_program
 
 TOLERANCE = 3e-5
 TARGETS = [None, "plain"] + (["sse"] if host_target().name in ("avx2", "avx512") else [])

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hearloop.runtime.compiler.expression import Load
-from hearloop.runtime.compiler.pipeline import PASSES, improve
+from hearloop.runtime.compiler.pipeline import PASSES
 from hearloop.runtime.compiler.plan import make_plan
 from hearloop.runtime.compiler.program import Map, Reduce, is_copy, reads, writes
 from hearloop.runtime.compiler.reference import Reference
 
-from .programs import Builder, random_program
+from .programs import Builder, improve, random_program
 
 STEPS = 9
 TOLERANCE = 2e-5

@@ -8,11 +8,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hearloop.runtime.compiler.lower import lower
-from hearloop.runtime.compiler.pipeline import improve
 from hearloop.runtime.compiler.read import read_model
 from hearloop.runtime.compiler.target import host_target
 
 from .machine_run import MachineRun
+from .programs import improve
 from .running import Expected, Lowered
 
 FRAMES = 5

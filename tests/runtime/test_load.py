@@ -1,18 +1,19 @@
-"""Which outputs of a model without metadata are the next values of which inputs."""
+"""Loading a model without metadata: which of its outputs are the next values of which inputs."""
 
 import json
+import re
 
 import numpy as np
 import onnx
 import pytest
 from graphs import graph_model
-from onnx import helper
+from onnx import TensorProto, helper
 
 from hearloop.runtime import open_engine
 from hearloop.runtime.bundle import load_bundle
-from hearloop.runtime.errors import EngineError, UnsupportedModel
+from hearloop.runtime.errors import AudioError, EngineError, UnsupportedModel
 from hearloop.runtime.golden import Golden, golden_error
-from hearloop.runtime.states import find_states, load_model
+from hearloop.runtime.load import find_states, load_model, possible_states
 from hearloop.tools.main import main
 
 SIGNAL, SMALL, LARGE = (1, 8), (1, 2), (3, 4)
@@ -91,6 +92,106 @@ def test_states_that_were_found_or_given_are_carried(accumulator, engine):
 def test_two_states_with_one_next_value_are_refused(accumulator):
     with pytest.raises(EngineError, match=r"'more' is the next value of \['up', 'down'\]; expected of one state"):
         load_model(accumulator, {"up": "more", "down": "more"})
+
+
+@pytest.fixture
+def half_named(tmp_path):
+    """y = x + both memories, of which one has a name that tells and the other has not."""
+    nodes = [
+        helper.make_node("Add", ["x", "h"], ["h_out"]),
+        helper.make_node("Add", ["x", "c"], ["cn"]),
+        helper.make_node("Add", ["h_out", "cn"], ["y"]),
+    ]
+    path = tmp_path / "half.onnx"
+    inputs, outputs = ({name: [1, 4] for name in names} for names in (("x", "h", "c"), ("y", "h_out", "cn")))
+    onnx.save(graph_model(nodes, inputs, outputs), path)
+    return path
+
+
+HINT = "input 'c' and output 'cn' have the same shape; if they are a state, say so: --states h=h_out,c=cn"
+
+
+def test_a_state_that_no_name_tells_beside_one_that_has_one_is_asked_about(half_named, capsys):
+    """It was taken for a second signal in silence, and `profile` told the time of a model without its memory."""
+    one = np.ones((1, 4), np.float32)
+    engine = open_engine(half_named, "ort")
+    with pytest.raises(AudioError, match=f"inputs are x; expected c, x .{re.escape(HINT)}"):
+        engine.step({"x": one})
+    for verb in (["inspect"], ["compile"], ["profile", "--engine", "ort", "--seconds", "0.1"]):
+        assert main([*verb, str(half_named)]) == 0
+        assert f"half: {HINT}" in " ".join(capsys.readouterr().out.split())
+    told = open_engine(half_named, "ort", states={"h": "h_out", "c": "cn"})
+    assert [told.step({"x": one})["y"][0, 0] for _ in range(3)] == [2, 4, 6]
+    assert told.info.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs"),
+    [
+        ({"x": SIGNAL, "h": SMALL, "a": LARGE, "b": LARGE}, {"y": SIGNAL, "h_out": SMALL, "c": LARGE}),
+        ({"x": SIGNAL, "h": SMALL, "condition": LARGE}, {"y": SIGNAL, "h_out": SMALL, "measure": (1,)}),
+        ({"x": SIGNAL, "h": SMALL}, {"y": SIGNAL, "h_out": SMALL}),
+    ],
+)
+def test_where_shapes_tell_nothing_nothing_is_asked(inputs, outputs):
+    assert possible_states(inputs, outputs, find_states(inputs, outputs)) == {}
+
+
+def test_free_dimensions_are_told(tmp_path, capsys):
+    """A frame of one sample in the place of 128 was measured without a word."""
+    path = tmp_path / "free.onnx"
+    shapes = {"x": ["batch", 1, "time"]}, {"y": ["batch", 1, "time"]}
+    onnx.save(graph_model([helper.make_node("Neg", ["x"], ["y"])], *shapes), path)
+    assert main(["inspect", str(path)]) == 0
+    assert "free dimensions are taken as 1: 'batch' of 'x', 'time' of 'x'" in capsys.readouterr().out
+    assert main(["inspect", "--json", str(path)]) == 0
+    assert len(json.loads(capsys.readouterr().out)["notes"]) == 1
+
+
+@pytest.fixture
+def counter(tmp_path):
+    """y = x + number of the step, counted by an integer."""
+    nodes = [
+        helper.make_node("Add", ["n", "one"], ["n_out"]),
+        helper.make_node("Cast", ["n_out"], ["count"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "count"], ["y"]),
+    ]
+    graph = graph_model(nodes, {"x": [1, 4], "n": [1]}, {"y": [1, 4], "n_out": [1]}, {"one": np.int64([1])})
+    for port in (graph.graph.input[1], graph.graph.output[1]):
+        port.type.tensor_type.elem_type = TensorProto.INT64
+    path = tmp_path / "counter.onnx"
+    onnx.save(graph, path)
+    return path
+
+
+@pytest.mark.parametrize("engine", ["ort", "compiled"])
+def test_a_state_may_be_a_whole_number(counter, engine):
+    """It was refused with both engines, though ONNX Runtime runs it."""
+    zero = np.zeros((1, 4), np.float32)
+    opened = open_engine(counter, engine)
+    for _ in range(2):
+        assert [opened.step({"x": zero})["y"][0, 0] for _ in range(3)] == [1, 2, 3]
+        opened.reset()
+    opened.load_state({"n": np.int64([40])})
+    assert opened.step({"x": zero})["y"][0, 0] == 41
+    assert opened.save_state()["n"] == 41
+
+
+def test_what_is_no_state_is_float32(counter):
+    with pytest.raises(EngineError, match=r"'n' is a tensor\(int64\), expected tensor\(float\)"):
+        load_model(counter, {})
+    with pytest.raises(EngineError, match=r"shape \[1\], but"):
+        load_model(counter, {"n": "y"})
+
+
+def test_a_state_keeps_its_type(tmp_path):
+    path = tmp_path / "casts.onnx"
+    nodes = [helper.make_node("Cast", ["n"], ["n_out"], to=TensorProto.FLOAT), helper.make_node("Neg", ["x"], ["y"])]
+    graph = graph_model(nodes, {"x": [1, 4], "n": [1]}, {"y": [1, 4], "n_out": [1]})
+    graph.graph.input[1].type.tensor_type.elem_type = TensorProto.INT64
+    onnx.save(graph, path)
+    with pytest.raises(EngineError, match=r"'n' is a tensor\(int64\), but its next value 'n_out' a tensor\(float\)"):
+        load_model(path)
 
 
 @pytest.mark.parametrize("engine", ["ort", "compiled"])

@@ -1,4 +1,4 @@
-"""Models that hear seconds at once: pieces come together again, whatever the length, the rate and the order."""
+"""Offline models, which hear seconds at once: pieces come together again, whatever length, rate and order."""
 
 import numpy as np
 import onnx
@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 from hearloop.runtime import AudioError, BundleError, load_bundle
 from hearloop.runtime.bundle_info import BundleInfo, Port
 from hearloop.runtime.files import process_file
-from hearloop.runtime.whole import WholeProcessor
+from hearloop.runtime.offline import OfflineProcessor
 
 PIECE = 4000
 
@@ -57,7 +57,7 @@ def separator(tmp_path_factory):
 @pytest.mark.parametrize("block", [77, 1024, 16384])
 def test_talkers_keep_their_places_and_every_sample_comes_out_once(separator, rng, samples, block):
     sound = (0.1 * rng.standard_normal((1, samples))).astype(np.float32)
-    processor = WholeProcessor(load_bundle(separator), 1, 16000)
+    processor = OfflineProcessor(load_bundle(separator), 1, 16000)
     parts = [processor.separate(sound[:, at : at + block]) for at in range(0, samples, block)]
     found = np.concatenate([*parts, processor.flush()], axis=-1)[:, 0]
     talkers = np.concatenate([sound, -sound / 2])
@@ -79,7 +79,7 @@ def test_a_file_of_another_rate_keeps_its_rate_and_length(separator, rng, tmp_pa
 
 
 def test_numbers_that_are_not_finite_are_taken_as_silence_and_counted(separator):
-    processor = WholeProcessor(load_bundle(separator), 1, 16000)
+    processor = OfflineProcessor(load_bundle(separator), 1, 16000)
     sound = np.full((1, 100), 0.1, np.float32)
     sound[0, 50:60] = np.nan
     assert processor.separate(sound).shape == (2, 1, 0)
@@ -94,7 +94,7 @@ def test_a_piece_that_fails_is_shared_equally_and_counted(separator, rng, tmp_pa
     half = next(constant for constant in model.graph.initializer if constant.name == "half")
     half.CopyFrom(numpy_helper.from_array(np.float32(np.nan), "half"))
     onnx.save(model, tmp_path / "broken.onnx")
-    processor = WholeProcessor(load_bundle(tmp_path / "broken.onnx"), 1, 16000)
+    processor = OfflineProcessor(load_bundle(tmp_path / "broken.onnx"), 1, 16000)
     sound = (0.1 * rng.standard_normal((1, 9000))).astype(np.float32)
     found = np.concatenate([processor.separate(sound), processor.flush()], axis=-1)
     np.testing.assert_allclose(found, np.stack([sound, sound]) / 2, atol=1e-6)
@@ -102,7 +102,7 @@ def test_a_piece_that_fails_is_shared_equally_and_counted(separator, rng, tmp_pa
 
 
 def test_no_output_is_louder_than_the_ceiling(separator):
-    processor = WholeProcessor(load_bundle(separator), 1, 16000)
+    processor = OfflineProcessor(load_bundle(separator), 1, 16000)
     processor.process(np.full((1, 1000), 4.0, np.float32))
     assert np.abs(processor.flush()).max() <= 10 ** (-1 / 20) * 1.0001
 
@@ -110,7 +110,7 @@ def test_no_output_is_louder_than_the_ceiling(separator):
 @pytest.mark.parametrize("samples", [0, 100, 3 * PIECE])
 def test_the_remix_has_its_gains(separator, rng, samples):
     sound = (0.1 * rng.standard_normal((1, samples))).astype(np.float32)
-    processor = WholeProcessor(load_bundle(separator), 1, 16000, source_gains_db=(-6, 0))
+    processor = OfflineProcessor(load_bundle(separator), 1, 16000, source_gains_db=(-6, 0))
     found = np.concatenate([processor.process(sound), processor.flush()], axis=1)
     gains = (1, 10 ** (-6 / 20)) if samples and sound[0, 0] < 0 else (10 ** (-6 / 20), 1)
     np.testing.assert_allclose(found, gains[0] * sound - gains[1] * sound / 2, atol=1e-6)
@@ -118,7 +118,7 @@ def test_the_remix_has_its_gains(separator, rng, samples):
 
 def test_another_number_of_channels_is_refused(separator):
     with pytest.raises(AudioError, match=r"hears 1 channel\(s\), the sound has 2"):
-        WholeProcessor(load_bundle(separator), 2, 16000)
+        OfflineProcessor(load_bundle(separator), 2, 16000)
 
 
 def test_a_bundle_for_files_that_has_a_lookahead_is_refused(separator, tmp_path):

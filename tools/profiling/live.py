@@ -17,10 +17,10 @@ from ...runtime.bundle import Bundle
 from ...runtime.devices import Device
 from ...runtime.framelog import BEGAN, COMPUTE, FIRST_STAGE, LATENESS, PROCESSOR, SLACK, FrameLog
 from ...runtime.live import LiveLoop
+from ...runtime.load import load_model
 from ...runtime.stages import LAST, begin_laps, lap, new_laps
-from ...runtime.states import load_model
+from .measure import Row
 from .resources import Resources, read_resources
-from .runner import Row
 from .schedule import Samples
 from .subjects import Outcome, Subject
 

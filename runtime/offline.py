@@ -1,4 +1,4 @@
-"""Models that hear seconds of sound at once: pieces of a recording that overlap, put together again.
+"""Offline models, which hear seconds of sound at once: pieces of a recording that overlap, put together again.
 
     |----------- piece -----------|
                           |----------- piece -----------|
@@ -13,7 +13,6 @@ that they share tells which is which.
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from scipy.optimize import linear_sum_assignment
 from scipy.signal import resample_poly
 
@@ -21,6 +20,7 @@ from .bundle import Bundle
 from .controls import Controls
 from .errors import AudioError, EngineError
 from .ledger import Ledger
+from .ort_session import open_session
 from .outputstage import OutputStage
 from .resample import ratio
 from .safety import sanitise
@@ -28,7 +28,7 @@ from .safety import sanitise
 OVERLAP = 0.25  # of a piece
 
 
-class WholeProcessor:
+class OfflineProcessor:
     """A model of mode "file", fed block by block; sound comes out when a piece of it is complete.
 
     What lies above the model's band is not in the output: nothing says which talker it belongs to.
@@ -87,9 +87,7 @@ class WholeProcessor:
         self._apart = False
         self._past = self._sound = np.zeros((channels, 0), np.float32)
         self._waiting = np.zeros((info.channels_out, 0), np.float32)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(bundle.model, threads=0)
 
     def process(self, samples: np.ndarray) -> np.ndarray:
         """Take float32 (channels, n); returns (channels_out, m), the samples that have become ready.

@@ -1,4 +1,4 @@
-"""The mean of several runs, a network of its own."""
+"""The mean of the checkpoints of several runs, a network of its own."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The two forms of the live loop: the model inside the audio callback, or in a thread beside it."""
+"""The two paths of the live loop: the model inside the audio callback, or in a thread beside it."""
 
 from time import perf_counter_ns
 from typing import Protocol
@@ -16,7 +16,7 @@ from .worker import WorkerTelemetry
 from .worker_session import WorkerSession
 
 
-class Form(Protocol):
+class LivePath(Protocol):
     """What depends on where the model runs, for as long as the loop does.
 
     Attributes
@@ -57,8 +57,8 @@ class Form(Protocol):
         """Do what can only be done once the device calls back."""
 
 
-class WorkerForm:
-    """Any engine, in a thread of its own. See `Form`."""
+class WorkerPath:
+    """Any engine, in a thread of its own. See `LivePath`."""
 
     name = "worker"
 
@@ -104,8 +104,8 @@ class WorkerForm:
             outdata.fill(0)
 
 
-class NativeForm:
-    """An engine whose step is a C function, inside the audio callback. See `Form`."""
+class NativePath:
+    """An engine whose step is a C function, inside the audio callback. See `LivePath`."""
 
     name = "native"
 
