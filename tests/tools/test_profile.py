@@ -20,9 +20,9 @@ from hearloop.runtime.bundle import load_bundle
 from hearloop.runtime.framelog import FrameLog
 from hearloop.runtime.ort import OrtEngine
 from hearloop.runtime.stages import STAGES
-from hearloop.tools.profiling import runner
-from hearloop.tools.profiling.back_to_back import largest_difference
-from hearloop.tools.profiling.running import measure_live
+from hearloop.tools.profiling.back_to_back import back_to_back_table, largest_difference
+from hearloop.tools.profiling.live import measure_live
+from hearloop.tools.profiling.measure import measure
 from hearloop.tools.profiling.signals import SIGNALS, SOUND_BLOCKS, Signal
 from hearloop.tools.profiling.stress import stress
 
@@ -94,7 +94,6 @@ def test_the_resampler_is_there_where_there_is_one(rate, profile):
     _, _, report = profile("enhance-small", "--samplerate", rate, "--channels", 2, "--seconds", 0.3)
     for row in report["rows"][2:]:
         assert (row["stages_us"]["resample"] is not None) == (rate == 48000)
-        assert row["stages_us"]["hearing"] is None
 
 
 def test_blocks_without_a_frame_do_not_count_for_the_model(profile):
@@ -115,6 +114,18 @@ def test_back_to_back_compares_the_engines(profile):
     assert all(0 < times["min"] <= times["median"] <= times["p99"] for times in found["times_us"].values())
     assert found["errors"]["compiled"] <= 1e-5
     assert found["macs"] > 0
+
+
+@pytest.mark.parametrize(
+    ("plain", "bound", "ratio"), [((64, 80), (45, 60), "5.6 / 6.0"), ((40, 55), (45, 60), "5.0 / 5.5")]
+)
+def test_the_ratio_is_to_the_faster_form_of_onnx_runtime(plain, bound, ratio):
+    """It was to `session.run` with a dictionary, which hearloop itself never calls: 8.2 was told where 5.7 was true."""
+    times = {"ort": plain, "ort bound": bound, "compiled": (8, 10)}
+    told = {name: {"min": least, "median": median, "p99": 99.0} for name, (least, median) in times.items()}
+    row = {"model": "unet", "macs": 8000, "times_us": told, "errors": {}}
+    (line,) = (line for line in back_to_back_table({"rows": [row]}, 10).splitlines() if " compiled  " in line)
+    assert f" {ratio} " in line
 
 
 @pytest.mark.parametrize("broken", [(0,), (1,), (0, 1)])
@@ -206,9 +217,9 @@ def test_a_running_stream_is_profiled_from_inside(path, profile, tmp_path, rng):
 
 def test_blocks_that_find_no_room_are_told(monkeypatch, rng):
     from hearloop.runtime.software_device import SoftwareDevice
-    from hearloop.tools.profiling import running
+    from hearloop.tools.profiling import live
 
-    monkeypatch.setattr(running, "FrameLog", lambda capacity: FrameLog(10))
+    monkeypatch.setattr(live, "FrameLog", lambda capacity: FrameLog(10))
     device = SoftwareDevice(0.05 * rng.standard_normal((1, 8000)), 16000)
     row, _ = measure_live("enhance-small", device, 0.5, "compiled")
     assert len(row.samples) == 10
@@ -282,7 +293,7 @@ def test_a_stream_that_the_loop_let_rest_is_told(monkeypatch, make_bundle):
     from hearloop.tools.profiling.clock import RealClock
 
     chain = subjects.NativeChain(NativeGain(make_bundle(), spin_ms=9), subjects.Work())
-    rows, _ = runner.measure([subjects.Subject("slow", "native", chain, chain.runs)], 0.3, RealClock())
+    rows, _ = measure([subjects.Subject("slow", "native", chain, chain.runs)], 0.3, RealClock())
     told = rows[0].to_json()
     assert told["misses"] >= 4
     assert any("let the model rest" in note for note in told["notes"])
