@@ -30,7 +30,7 @@ lint: $(TEST)/installed
 	.venv-$*/bin/python -m pip install --quiet --requirement $<
 	.venv-$*/bin/python -m pip install --quiet --no-deps --editable .
 	@echo 'compiling the signal processing, this once'
-	.venv-$*/bin/python -c 'import hearloop.runtime'
+	.venv-$*/bin/python -c 'import hearloop.runtime.live'
 	touch $@
 
 # The CUDA libraries that torch from the Python package index asks for stay out of the lock: they belong to one

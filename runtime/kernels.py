@@ -13,7 +13,9 @@ Not-a-number must stay visible to the safety checks, so of the fast-math flags o
 """
 
 import hashlib
+import logging
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +50,17 @@ def kernel(signature: Any) -> Callable[[Callable[..., Any]], Any]:
         stamp(dispatcher)
         dispatcher.compile(signature)
         dispatcher.disable_compile()
+        if dispatcher.stats.cache_misses:
+            _tell()
         return dispatcher
 
     return compile_for_signature
+
+
+@cache
+def _tell() -> None:
+    """Say once why the import takes half a minute, as soon as the first kernel was not in the cache."""
+    logging.getLogger(__name__).warning("hearloop: compiling the signal processing, this once")
 
 
 def stamp(cached: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from .errors import AudioError
-from .files import LARGEST_WAV_BYTES, SAMPLE_BYTES, check_limits
+from .files import LARGEST_WAV_BYTES, SAMPLE_BYTES, SUFFIXES, check_limits
 from .rings import Ring
 
 RING_S = 8.0
@@ -42,6 +42,8 @@ class Recording:
     """
 
     def __init__(self, path: Path, channels: int, sample_rate: int):
+        if path.suffix.lower() not in SUFFIXES:
+            raise AudioError(f"{path}: cannot be created; expected a name that ends with {', '.join(SUFFIXES)}")
         check_limits(path, channels, sample_rate)
         try:
             self._file = soundfile.SoundFile(path, "w", sample_rate, channels)

@@ -28,11 +28,13 @@ VERBS = {
 EXTRAS = {
     "torch": "train",
     "lightning_fabric": "train",
-    "onnx": "train",
+    "onnxscript": "train",
+    "h5py": "train",
     "tomli": "train",
-    "joblib": "train",
+    "joblib": "cluster",
     "pesq": "eval",
     "pystoi": "eval",
+    "speechmos": "eval",
     "matplotlib": "plot",
 }
 
@@ -43,7 +45,8 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hearloop {version('hearloop')}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name, text in VERBS.items():
-        subparser = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        sentence = text[0].upper() + text[1:] + ("" if text.endswith("?") else ".")
+        subparser = verbs.add_parser(name, help=text, description=sentence)
         if name == verb:
             module = importlib.import_module(f"{__package__}.{name}")
             module.add_arguments(subparser)
@@ -60,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    # Imported here, where Ctrl-C is caught: with it comes the runtime, which takes a second.
+    # Imported here, where Ctrl-C is caught.
     from ..runtime.errors import HearloopError
 
     verb = next((word for word in arguments if not word.startswith("-")), None)

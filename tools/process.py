@@ -154,6 +154,8 @@ def _check_backend(backend: str) -> None:
         with joblib.parallel_config(backend=backend):
             pass
     except ValueError as error:
+        if backend in joblib.parallel.BACKENDS:  # as dask, without the package of that name
+            raise HearloopError(f"--backend is {backend!r}, which joblib cannot use here ({error})") from error
         raise HearloopError(f"--backend is {backend!r}; expected one that joblib has ({error})") from error
 
 

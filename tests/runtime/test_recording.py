@@ -20,6 +20,14 @@ def full_disk(monkeypatch):
     monkeypatch.setattr(soundfile.SoundFile, "write", write)
 
 
+@pytest.mark.parametrize("name", ["heard.mp3", "heard.aiff", "heard"])
+def test_what_is_not_offered_is_refused(tmp_path, name):
+    """MP3 was written, which `hearloop process` refuses and the help does not name."""
+    with pytest.raises(AudioError, match=r"cannot be created; expected a name that ends with \.wav, \.flac, \.ogg"):
+        Recording(tmp_path / name, 1, 16000)
+    assert not (tmp_path / name).exists()
+
+
 def test_a_full_disk_ends_it_and_is_told(full_disk, tmp_path):
     recording = Recording(tmp_path / "heard.wav", 1, 16000)
     recording.ring.write(0, noise(1000))
