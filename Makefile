@@ -29,7 +29,6 @@ lint: $(TEST)/installed
 	$(PYTHON) -m venv --clear .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --requirement $<
 	.venv-$*/bin/python -m pip install --quiet --no-deps --editable .
-	@echo 'compiling the signal processing, this once'
 	.venv-$*/bin/python -c 'import hearloop.runtime.live'
 	touch $@
 
